@@ -1,0 +1,49 @@
+# make bench   set up .venv if need be, run the quick comparison, print its table
+# make test    set up .venv if need be, run the tests
+# make lint    ruff, mypy, import-linter
+# make format  let ruff format and fix
+# make setup   only the set-up;  PYTHON=python3.12 chooses the interpreter
+
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# envs/ and benchmarks/ are installed inside mbrl_agents; type checker and import linter look at
+# a tree of links that has that shape.
+TREE := build/tree
+SOURCES := mbrl_agents envs benchmarks tests setup.py
+TEST_WORKERS ?= 2
+BENCH_OPTIONS ?=
+
+.PHONY: help setup bench test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,5s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY)
+
+$(READY): pyproject.toml setup.py scripts/setup.sh
+	@scripts/setup.sh $(VENV)
+	@touch $@
+
+bench: $(READY)
+	@$(BIN)/mbrl bench quick --out runs/quick $(BENCH_OPTIONS)
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	@rm -rf $(TREE) && mkdir -p $(TREE)/mbrl_agents
+	@ln -s $(CURDIR)/mbrl_agents/* $(CURDIR)/envs $(CURDIR)/benchmarks $(TREE)/mbrl_agents/
+	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p mbrl_agents
+	cd $(TREE) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
+
+format: $(READY)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

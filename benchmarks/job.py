@@ -1,0 +1,131 @@
+"""The process behind one job: ``python -m mbrl_agents.benchmarks.job FOLDER KEY``.
+
+Reads ``FOLDER/jobs/KEY.spec.json``, works, writes ``FOLDER/jobs/KEY.json`` as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .suite import STEPS_OF_DATA
+
+
+def main(arguments: list[str]) -> int:
+    folder, key = Path(arguments[0]), arguments[1]
+    given = json.loads((folder / "jobs" / f"{key}.spec.json").read_text(encoding="utf-8"))
+    work = {"collect": _collect, "train": _train, "evaluate": _evaluate}[given["kind"]]
+    began = time.perf_counter()
+    if given["kind"] != "collect":
+        import torch
+
+        # Several jobs share the processors; times are comparable with one thread each.
+        torch.set_num_threads(1)
+    result = work(folder, key, given)
+    result["seconds"] = round(time.perf_counter() - began, 2)
+    write_json(folder / "jobs" / f"{key}.json", result)
+    return 0
+
+
+def read_result(folder: Path, key: str) -> dict[str, Any] | None:
+    """What a finished job wrote, or None."""
+    path = folder / "jobs" / f"{key}.json"
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.data.collect import Collection, collect_to_folder
+    from mbrl_agents.data.dataset import read_episodes
+    from mbrl_agents.data.noise import NoiseConfig
+
+    spec = dict(given["spec"])
+    noise: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in spec.pop("noise").items()
+    }
+    collection = Collection(**spec, noise=NoiseConfig(**noise))
+    data = folder / "data" / key
+    collect_to_folder(data, collection, workers=given["workers"])
+    episodes = read_episodes(data)
+    return {
+        "episodes": len(episodes),
+        "steps": sum(len(e) for e in episodes),
+        "successes": sum(e.success for e in episodes),
+        "summary": f"{sum(e.success for e in episodes)}/{len(episodes)} successful",
+    }
+
+
+def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.evaluation.runs import RunSpec, train_run
+
+    spec = given["spec"]
+    data = given["needs"][0] if given["needs"] else None
+    steps = spec["steps"]
+    if steps == STEPS_OF_DATA:
+        collected = read_result(folder, data) if data else None
+        assert collected is not None, "the runner starts a job after those it needs"
+        steps = collected["steps"]
+    run = RunSpec(
+        method=spec["method"],
+        env_id=spec["env_id"],
+        env_kwargs=spec["env_kwargs"],
+        overrides=tuple(spec["overrides"]),
+        seed=spec["seed"],
+        data=str(folder / "data" / data) if data and spec["demonstrations"] else None,
+        steps=steps,
+    )
+    info = train_run(run, folder / "models" / key)
+    return {
+        "parameters": info.parameters,
+        "train_seconds": info.train_seconds,
+        "env_steps": info.env_steps,
+        "metrics": info.metrics,
+        "summary": f"{info.env_steps} environment steps in {info.train_seconds:.0f} s",
+    }
+
+
+def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.evaluation.rollouts import evaluate
+    from mbrl_agents.evaluation.runs import predictor_factory
+
+    spec = given["spec"]
+    model = folder / "models" / given["needs"][0] if given["needs"] else None
+
+    def tell(record: Any) -> None:
+        outcome = "success" if record.success else "no success"
+        sys.stderr.write(f"episode {record.init_state}: {outcome} in {record.steps} steps\n")
+        sys.stderr.flush()
+
+    records = evaluate(
+        predictor_factory(spec["method"], model, spec["overrides"]),
+        spec["env_id"],
+        spec["env_kwargs"],
+        episodes=range(spec["first"], spec["last"]),
+        init=spec["init"],
+        seed=spec["seed"],
+        deterministic=spec["deterministic"],
+        on_episode=tell,
+    )
+    rows = [asdict(record) for record in records]
+    for row in rows:
+        row["plan_ms"] = [round(ms, 3) for ms in row["plan_ms"]]
+    successes = sum(record.success for record in records)
+    return {"records": rows, "summary": f"{successes}/{len(records)} successful"}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

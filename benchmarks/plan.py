@@ -1,0 +1,225 @@
+"""Turns a suite into jobs: collect, train, evaluate, and what needs what.
+
+A job's key is a digest of everything that decides its result, the jobs it needs included.  A
+finished job is therefore found again by its key, and changing a setting reruns exactly what
+depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mbrl_agents.config import resolve_config
+from mbrl_agents.registry import METHODS
+
+from .suite import STEPS_OF_DATA, Row, Suite, digest
+
+# Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
+_COSTS = {"collect": 60, "agent": 120, "baseline": 100, "evaluate": 60, "bound": 10}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process' work.
+
+    Attributes:
+        kind: "collect", "train" or "evaluate".
+        title: for people.
+        spec: plain values that decide the result.
+        needs: keys of the jobs whose results this one reads.
+        cost: rough seconds.
+        wide: uses all workers itself and so runs alone.
+    """
+
+    kind: str
+    title: str
+    spec: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    cost: float = 0.0
+    wide: bool = False
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "key", digest({"kind": self.kind, "spec": self.spec, "needs": self.needs})
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained-and-evaluated instance of a row: a task and a seed."""
+
+    row: Row
+    task: int | str | None
+    seed: int
+    training: str | None
+    evaluations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """All jobs by key, and which of them make up each cell of the table."""
+
+    jobs: dict[str, Job]
+    cells: tuple[Cell, ...]
+
+    def priorities(self) -> dict[str, float]:
+        """For every job the rough seconds from its start to the end of what waits for it."""
+        followers: dict[str, list[str]] = {key: [] for key in self.jobs}
+        for job in self.jobs.values():
+            for need in job.needs:
+                followers[need].append(job.key)
+        found: dict[str, float] = {}
+
+        def chain(key: str) -> float:
+            if key not in found:
+                found[key] = self.jobs[key].cost + max(map(chain, followers[key]), default=0.0)
+            return found[key]
+
+        return {key: chain(key) for key in self.jobs}
+
+
+def make_plan(suite: Suite) -> BenchmarkPlan:
+    """The jobs of a suite."""
+    jobs: dict[str, Job] = {}
+    cells: list[Cell] = []
+
+    def add(job: Job) -> str:
+        jobs.setdefault(job.key, job)
+        return job.key
+
+    for task in suite.tasks or (None,):
+        for seed in suite.seeds:
+            teachers = _teachers(suite)
+            for row in suite.methods:
+                kwargs = _env_kwargs(suite, row, task)
+                training = None
+                if METHODS[row.method].kind != "bound":
+                    training = _training(suite, teachers[row.name], task, seed, add)
+                evaluations = tuple(
+                    add(job) for job in _evaluations(suite, row, kwargs, seed, training)
+                )
+                cells.append(Cell(row, task, seed, training, evaluations))
+    return BenchmarkPlan(jobs, tuple(cells))
+
+
+def _teachers(suite: Suite) -> dict[str, Row]:
+    """For each row the row whose training gives its weights.
+
+    Methods that train the same components with the same settings share one training: a planner
+    without a policy uses the world model of the method that trains both.
+    """
+    rows = [row for row in suite.methods if METHODS[row.method].kind != "bound"]
+    trained = {row.name: _trained_parts(row) for row in rows}
+    teachers = {}
+    for row in rows:
+        covering = [
+            other
+            for other in rows
+            if METHODS[row.method].kind == METHODS[other.method].kind == "agent"
+            and (row.steps, row.env_kwargs) == (other.steps, other.env_kwargs)
+            # Own experience depends on the planner that gathered it.
+            and row.steps == 0
+            and trained[row.name].items() <= trained[other.name].items()
+        ]
+        # The one that trains most; the first of equals, so that all of them agree.  A planner
+        # that searches also notes which actions are binary in the data.
+        teachers[row.name] = max(
+            covering, key=lambda o: (len(trained[o.name]), _searches(o)), default=row
+        )
+    return teachers
+
+
+def _searches(row: Row) -> bool:
+    return hasattr(resolve_config(row.method, row.overrides).planner, "binary_dims")
+
+
+def _trained_parts(row: Row) -> dict[str, str]:
+    """Digest of the settings of each trained component, by name."""
+    if METHODS[row.method].kind != "agent":
+        return {}
+    recipe = METHODS[row.method]
+    config = resolve_config(row.method, row.overrides).to_dict()
+    parts: dict[str, str] = {}
+    for part in ("world_model", "policy"):
+        if part in config:
+            parts[part] = digest([getattr(recipe, part), config[part]])
+    parts["training"] = digest(config.get("training"))
+    return parts
+
+
+def _training(suite: Suite, row: Row, task: int | str | None, seed: int, add: Any) -> str:
+    recipe = METHODS[row.method]
+    kwargs = _env_kwargs(suite, row, task)
+    needs: tuple[str, ...] = ()
+    if recipe.demonstrations or row.steps == STEPS_OF_DATA:
+        collection = {
+            "env_id": suite.env,
+            "env_kwargs": kwargs,
+            "source": suite.data.source,
+            "episodes": suite.data.episodes,
+            "attempts": suite.data.attempts,
+            "seed": suite.data.seed,
+            "noise": suite.data.noise,
+        }
+        title = f"collect {suite.data.episodes} {suite.data.source} episodes{_of(task)}"
+        job = Job("collect", title, collection, cost=_COSTS["collect"], wide=True)
+        needs = (add(job),)
+    overrides = list(row.overrides)
+    if recipe.kind == "agent" and row.steps == 0:
+        # What only the search reads is given again at evaluation, so changing it trains nothing.
+        overrides = [o for o in overrides if o.split(".")[0] not in ("planner", "objective")]
+    spec = {
+        "method": row.method,
+        "env_id": suite.env,
+        "env_kwargs": kwargs,
+        "overrides": overrides,
+        "seed": seed,
+        "steps": row.steps,
+        "demonstrations": recipe.demonstrations,
+    }
+    title = f"train {row.name}{_of(task)}, seed {seed}"
+    key: str = add(Job("train", title, spec, needs, _COSTS[recipe.kind]))
+    return key
+
+
+def _evaluations(
+    suite: Suite, row: Row, env_kwargs: dict[str, Any], seed: int, training: str | None
+) -> Iterator[Job]:
+    test = suite.evaluation
+    recipe = METHODS[row.method]
+    # Only planning takes long enough to be worth a second process.
+    part = test.part if recipe.kind == "agent" else test.episodes
+    for first in range(0, test.episodes, part):
+        last = min(first + part, test.episodes)
+        spec = {
+            "method": row.method,
+            "overrides": list(row.overrides),
+            "env_id": suite.env,
+            "env_kwargs": env_kwargs,
+            "seed": seed,
+            "first": first,
+            "last": last,
+            "init": test.init,
+            "deterministic": test.deterministic,
+        }
+        task = env_kwargs.get("task")
+        title = f"evaluate {row.name}{_of(task)}, seed {seed}, episodes {first} to {last - 1}"
+        cost = _COSTS["evaluate" if recipe.kind == "agent" else "bound"]
+        yield Job("evaluate", title, spec, (training,) if training else (), cost)
+
+
+def _env_kwargs(suite: Suite, row: Row, task: int | str | None) -> dict[str, Any]:
+    kwargs = {**suite.env_kwargs, **row.env_kwargs}
+    if task is not None:
+        kwargs["task"] = task
+    return kwargs
+
+
+def _of(task: int | str | None) -> str:
+    return "" if task is None else f" of task {task}"
+
+
+__all__ = ["BenchmarkPlan", "Cell", "Job", "make_plan"]

@@ -1,0 +1,208 @@
+"""Runs the jobs of a suite in parallel processes and reports on them.
+
+Every job is a process of its own: a crash loses one cell of the table and not the others, and
+planning times are measured in a process that does nothing else, with one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .job import read_result, write_json
+from .plan import BenchmarkPlan, Job, make_plan
+from .suite import Suite
+
+_POLL_SECONDS = 0.1
+_LOG_TAIL_LINES = 6
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the user may want to see.
+
+    Attributes:
+        kind: "found" (finished earlier), "started", "finished" or "failed".
+        elapsed: seconds since the suite began.
+        done, total: jobs.
+        detail: the result in a few words, or the end of the log.
+    """
+
+    kind: str
+    job: Job
+    elapsed: float
+    done: int
+    total: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a suite went: results by job key, and what went wrong by job key."""
+
+    plan: BenchmarkPlan
+    results: dict[str, dict[str, Any]]
+    failures: dict[str, str]
+    seconds: float
+    workers: int
+
+
+def run_suite(
+    suite: Suite,
+    folder: str | Path,
+    *,
+    workers: int = 2,
+    fresh: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> Outcome:
+    """Run what is missing of a suite.
+
+    Args:
+        folder: the benchmark's; jobs finished there are not run again.
+        workers: processes at once.
+        fresh: forget what the folder holds (only files that a benchmark writes).
+        on_event: told of every start and end.
+    """
+    folder = Path(folder)
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if fresh:
+        for name in ("jobs", "data", "models", "logs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("jobs", "logs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "suite.yaml").write_text(
+        yaml.safe_dump(suite.to_dict(), sort_keys=False), encoding="utf-8"
+    )
+    scheduler = _Scheduler(make_plan(suite), folder, workers, on_event or (lambda event: None))
+    return scheduler.run()
+
+
+class _Scheduler:
+    def __init__(
+        self,
+        plan: BenchmarkPlan,
+        folder: Path,
+        workers: int,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._plan, self._folder, self._workers = plan, folder, workers
+        self._on_event = on_event
+        self._began = time.perf_counter()
+        self._results: dict[str, dict[str, Any]] = {}
+        self._failures: dict[str, str] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> Outcome:
+        priorities = self._plan.priorities()
+        waiting = sorted(self._plan.jobs.values(), key=lambda job: -priorities[job.key])
+        for job in list(waiting):
+            found = read_result(self._folder, job.key)
+            if found is not None:
+                self._results[job.key] = found
+                waiting.remove(job)
+                self._tell("found", job, found.get("summary", ""))
+        try:
+            while waiting or self._running:
+                self._collect_finished()
+                self._drop_hopeless(waiting)
+                started = self._start_next(waiting)
+                if not started:
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            for process in self._running.values():
+                process.terminate()
+            for process in self._running.values():
+                process.wait()
+        seconds = time.perf_counter() - self._began
+        return Outcome(self._plan, self._results, self._failures, seconds, self._workers)
+
+    def _start_next(self, waiting: list[Job]) -> bool:
+        """Start the most urgent job that can run now; False where there is none."""
+        if any(self._plan.jobs[key].wide for key in self._running):
+            return False
+        for job in waiting:
+            ready = all(need in self._results for need in job.needs)
+            free = not self._running if job.wide else len(self._running) < self._workers
+            if ready and free:
+                waiting.remove(job)
+                self._start(job)
+                return True
+            if ready and job.wide:
+                return False  # let the processors drain for it
+        return False
+
+    def _start(self, job: Job) -> None:
+        write_json(
+            self._folder / "jobs" / f"{job.key}.spec.json",
+            {
+                "kind": job.kind,
+                "title": job.title,
+                "spec": job.spec,
+                "needs": list(job.needs),
+                "workers": self._workers if job.wide else 1,
+            },
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with (self._folder / "logs" / f"{job.key}.log").open("wb") as log:
+            log.write(f"# {job.title}\n".encode())
+            log.flush()
+            self._running[job.key] = subprocess.Popen(
+                [sys.executable, "-m", "mbrl_agents.benchmarks.job", str(self._folder), job.key],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        self._tell("started", job)
+
+    def _collect_finished(self) -> None:
+        for key, process in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._running[key]
+            job = self._plan.jobs[key]
+            result = read_result(self._folder, key) if code == 0 else None
+            if result is None:
+                log = self._folder / "logs" / f"{key}.log"
+                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                self._failures[key] = lines[-1] if lines else f"exit code {code}"
+                tail = "\n".join(lines[-_LOG_TAIL_LINES:])
+                self._tell("failed", job, f"exit code {code}, log {log}:\n{tail}")
+            else:
+                self._results[key] = result
+                self._tell("finished", job, result.get("summary", ""))
+
+    def _drop_hopeless(self, waiting: list[Job]) -> None:
+        for job in list(waiting):
+            broken = [need for need in job.needs if need in self._failures]
+            if broken:
+                waiting.remove(job)
+                title = self._plan.jobs[broken[0]].title
+                self._failures[job.key] = f"'{title}' failed: {self._failures[broken[0]]}"
+                self._tell("failed", job, f"not run, because '{title}' failed")
+
+    def _tell(self, kind: str, job: Job, detail: str = "") -> None:
+        self._on_event(
+            Event(
+                kind=kind,
+                job=job,
+                elapsed=time.perf_counter() - self._began,
+                done=len(self._results) + len(self._failures),
+                total=len(self._plan.jobs),
+                detail=detail,
+            )
+        )
+
+
+__all__ = ["Event", "Outcome", "run_suite"]

@@ -1,0 +1,323 @@
+"""LIBERO tasks as one Gymnasium environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from .assets import resolve_assets
+from .bddl import describe
+from .expert import Expert, expert_for
+from .observation import OBSERVATIONS, observation_space, pose_vector, robot_pose
+from .rendering import SceneRenderer
+from .reward import REWARDS, dense_reward, sparse_reward
+from .simulation import Simulation
+from .suites import get_suite
+
+INITS = ("random", "benchmark")
+"""The values of the ``init`` keyword."""
+
+CAMERAS = {"agentview": "image", "robot0_eye_in_hand": "wrist"}
+"""Cameras that observations may show, and the keys they appear under."""
+
+SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+"""Executed while objects come to rest after a reset: stay, gripper open."""
+
+
+class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
+    """One LIBERO task, or all tasks of a suite in turn.
+
+    Action: ``Box(-1, 1, (7,))``: displacement of the gripper's goal (one unit = 0.05 m), its
+    rotation (one unit = 0.5 rad, axis-angle), gripper (negative opens, positive closes), applied
+    for 50 ms.
+
+    Observation: a flat Dict.  ``pose``: the robot's grip position (m), axis-angle (rad) and finger
+    opening (m); with ``obs="pose"`` followed by position (m) and quaternion (xyzw) of each object
+    of interest.  With ``obs="image"``: ``image`` (H, W, 3) uint8 upright, ``wrist`` when that
+    camera is listed, and the robot's pose.  With ``task=None`` also ``task``, one-hot.
+
+    ``terminated`` is success.  Time-out is a wrapper's: ``gymnasium.make`` adds it from the
+    suite's limit or its ``max_episode_steps`` keyword.  ``info["is_success"]`` is there at reset
+    and at every step.
+
+    Args:
+        suite: "libero_spatial", "libero_object", "libero_goal", "libero_10" or "libero_90".
+        task: index or name; None draws one of the suite's tasks at each reset.
+        obs: "pose", "robot_pose" or "image".
+        reward: "sparse" (1 at success) or "dense" (see ``reward.dense_reward``).
+        init: "random" draws from the task's own placement regions; "benchmark" uses the official
+            init states, in order of reset or as ``reset(options={"init_state": k})`` says.
+        assets: "auto", "primitive" or "official" (see ``assets.resolve_assets``).
+        assets_folder: where official assets lie, if not in a place that is searched anyway.
+        cameras: which of "agentview" and "robot0_eye_in_hand" ``obs="image"`` shows.
+        image_size: side of the pictures in pixels.
+        settle_steps: control steps after a reset in which objects come to rest.
+        render_mode: "rgb_array" or None.
+        render_size: side of the picture that ``render`` returns.
+
+    Raises:
+        ValueError: for an unknown suite, task, obs, reward, init, assets or camera; the message
+            lists the valid ones.
+        FileNotFoundError: when official assets are asked for and a file is missing.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(
+        self,
+        suite: str = "libero_spatial",
+        task: int | str | None = 0,
+        obs: str = "pose",
+        reward: str = "sparse",
+        init: str = "random",
+        assets: str = "auto",
+        assets_folder: str | Path | None = None,
+        cameras: tuple[str, ...] = ("agentview",),
+        image_size: int = 64,
+        settle_steps: int = 10,
+        render_mode: str | None = None,
+        render_size: int = 256,
+    ) -> None:
+        self._suite = get_suite(suite)
+        _check("obs", obs, OBSERVATIONS)
+        _check("reward", reward, REWARDS)
+        _check("init", init, INITS)
+        if render_mode is not None:
+            _check("render_mode", render_mode, self.metadata["render_modes"])
+        for camera in cameras:
+            _check("camera", camera, tuple(CAMERAS))
+        if not cameras and obs == "image":
+            raise ValueError(f"obs='image' needs a camera; valid cameras: {', '.join(CAMERAS)}")
+        if image_size < 1 or render_size < 1 or settle_steps < 0:
+            raise ValueError(
+                "image_size and render_size must be at least 1 and settle_steps at least 0, got "
+                f"{image_size}, {render_size} and {settle_steps}"
+            )
+        self._fixed_task = None if task is None else self._suite.task_index(task)
+        self._obs, self._reward, self._init = obs, reward, init
+        self._cameras, self._image_size = tuple(cameras), image_size
+        self._settle_steps = settle_steps
+        self.render_mode, self._render_size = render_mode, render_size
+        tasks = [describe(self._suite.bddl_file(t)) for t in self._tasks()]
+        if self._fixed_task is None:
+            self._assets = resolve_assets(assets, suite=self.suite, folder=assets_folder)
+        else:
+            self._assets = resolve_assets(
+                assets,
+                categories=tasks[0].categories,
+                problem=tasks[0].problem,
+                folder=assets_folder,
+            )
+        self._simulations: dict[int, Simulation] = {}
+        self._renderers: dict[tuple[int, int], SceneRenderer] = {}
+        self._task = self._fixed_task or 0
+        self._next_init_state = 0
+        self._ready = False
+        self._expert: Expert | None = None
+        self.action_space = spaces.Box(-1.0, 1.0, (7,), dtype=np.float32)
+        self.observation_space = observation_space(
+            obs,
+            objects=max(len(t.objects_of_interest) for t in tasks),
+            cameras=len(self._cameras),
+            image_size=image_size,
+            tasks=len(self._suite.task_names) if task is None else None,
+        )
+
+    # -------------------------------------------------------------- properties
+
+    @property
+    def suite(self) -> str:
+        """LIBERO's name of the suite."""
+        return self._suite.name
+
+    @property
+    def task_names(self) -> list[str]:
+        """The suite's tasks in the official order."""
+        return list(self._suite.task_names)
+
+    @property
+    def task_index(self) -> int:
+        """The task of the present episode."""
+        return self._task
+
+    @property
+    def language(self) -> str:
+        """The present task as an instruction."""
+        return self.task_names[self._task].replace("_", " ")
+
+    @property
+    def assets_kind(self) -> str:
+        """"primitive" or "official": which models are shown and simulated."""
+        return self._assets.kind
+
+    @property
+    def n_init_states(self) -> int:
+        """How many official init states the present task has."""
+        return len(self.simulation.init_states)
+
+    @property
+    def simulation(self) -> Simulation:
+        """The present task's physics, built on first use."""
+        if self._task not in self._simulations:
+            self._simulations[self._task] = Simulation(self._suite, self._task, self._assets.path)
+        return self._simulations[self._task]
+
+    # --------------------------------------------------------------- gymnasium
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: of the placements and of the task drawn; the same seed gives the same episode.
+            options: ``init_state`` (index of an official init state; sets the placement for this
+                episode whatever ``init`` says) and ``task`` (where ``task=None``).
+
+        Raises:
+            ValueError: for an unknown option, task or init state.
+        """
+        options = options or {}
+        unknown = set(options) - {"init_state", "task"}
+        if unknown:
+            raise ValueError(
+                f"unknown reset options {sorted(unknown)}; valid: 'init_state', 'task'"
+            )
+        task = self._fixed_task
+        if "task" in options:
+            task = self._suite.task_index(options["task"])
+            if self._fixed_task not in (None, task):
+                raise ValueError(
+                    f"this environment was made for task {self._fixed_task}; "
+                    "make it with task=None to choose one at reset"
+                )
+        init_state = options.get("init_state")
+        if init_state is not None and (isinstance(init_state, bool) or int(init_state) < 0):
+            raise ValueError(f"init_state must be an index from 0 on, got {init_state!r}")
+        super().reset(seed=seed)
+        if task is None:
+            task = int(self.np_random.integers(len(self._suite.task_names)))
+        self._task = task
+        info: dict[str, Any] = {}
+        simulation = self.simulation
+        if init_state is None and self._init == "benchmark":
+            init_state = self._next_init_state % len(simulation.init_states)
+            self._next_init_state += 1
+        if init_state is not None:
+            simulation.reset_to(int(init_state))
+            info["init_state"] = int(init_state)
+        else:
+            simulation.reset_random(int(self.np_random.integers(2**31)))
+        for _ in range(self._settle_steps):
+            simulation.step(SETTLE_ACTION)
+        self._ready = True
+        self._expert = None
+        info.update(is_success=simulation.success(), task=self._task)
+        return self._observation(), info
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Advance 50 ms.
+
+        Raises:
+            ValueError: for an action of the wrong shape or with a value that is not finite; the
+                episode stays as it was.
+            RuntimeError: before the first reset.
+        """
+        if not self._ready:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        command = np.asarray(action, dtype=np.float64)
+        if command.shape != (7,):
+            raise ValueError(f"an action must have shape (7,), got {command.shape}")
+        if not np.isfinite(command).all():
+            raise ValueError(f"an action must be finite, got {command}")
+        simulation = self.simulation
+        simulation.step(command)
+        success = simulation.success()
+        dense = self._reward == "dense"
+        reward = dense_reward(simulation, success) if dense else sparse_reward(success)
+        info = {"is_success": success, "task": self._task}
+        return self._observation(), reward, success, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """The scene's camera, ``(render_size, render_size, 3)`` uint8, or None."""
+        if self.render_mode is None:
+            return None
+        return self._renderer(self._render_size).render("agentview")
+
+    def close(self) -> None:
+        """Free the simulations and OpenGL contexts."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        for simulation in self._simulations.values():
+            simulation.close()
+        self._renderers.clear()
+        self._simulations.clear()
+        self._ready = False
+
+    # ------------------------------------------------------------ demonstrator
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether the scripted demonstrator knows the present task."""
+        try:
+            self._get_expert()
+        except ValueError:
+            return False
+        return True
+
+    def expert_action(self) -> NDArray[np.float32]:
+        """The demonstrator's action ``(7,)`` for the present state.
+
+        Raises:
+            ValueError: when there is none for this task.
+        """
+        return self._get_expert().action().astype(np.float32)
+
+    def _get_expert(self) -> Expert:
+        if self._expert is None:
+            self._expert = expert_for(self.simulation)
+        return self._expert
+
+    # ----------------------------------------------------------------- helpers
+
+    def _observation(self) -> dict[str, NDArray[Any]]:
+        simulation = self.simulation
+        result: dict[str, NDArray[Any]] = {}
+        if self._obs == "pose":
+            vector = pose_vector(simulation, simulation.objects_of_interest)
+            space = self.observation_space["pose"]  # type: ignore[index]
+            result["pose"] = np.zeros(space.shape, dtype=np.float32)
+            result["pose"][: len(vector)] = vector
+        else:
+            result["pose"] = robot_pose(simulation)
+        if self._obs == "image":
+            for camera in self._cameras:
+                result[CAMERAS[camera]] = self._renderer(self._image_size).render(camera)
+        if self._fixed_task is None:
+            result["task"] = np.zeros(len(self._suite.task_names), dtype=np.float32)
+            result["task"][self._task] = 1.0
+        return result
+
+    def _renderer(self, size: int) -> SceneRenderer:
+        key = self._task, size
+        if key not in self._renderers:
+            self._renderers[key] = SceneRenderer(self.simulation, (size, size))
+        return self._renderers[key]
+
+    def _tasks(self) -> list[int]:
+        """The tasks that an episode of this environment may have."""
+        if self._fixed_task is None:
+            return list(range(len(self._suite.task_names)))
+        return [self._fixed_task]
+
+
+def _check(name: str, value: str, valid: tuple[str, ...] | list[str]) -> None:
+    if value not in valid:
+        raise ValueError(f"unknown {name} {value!r}; valid: {', '.join(valid)}")

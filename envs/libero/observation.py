@@ -1,0 +1,97 @@
+"""What the agent sees: poses, and pictures beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from .simulation import Simulation
+
+OBSERVATIONS = ("robot_pose", "pose", "image")
+"""The values of the ``obs`` keyword."""
+
+ROBOT_POSE_SIZE = 7
+OBJECT_POSE_SIZE = 7
+
+
+def axis_angle(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axis-angle vector (3,) in rad of a wxyz quaternion, continuous around half a turn.
+
+    A gripper that points down is half a turn from the identity, where the axis of the shortest
+    rotation jumps to its opposite.  So near half a turn (beyond 120 degrees) the sign is chosen
+    by the largest component of the axis, which is made positive; the angle may then exceed pi a
+    little.  Elsewhere it is the shortest rotation.
+    """
+    q = quaternion if quaternion[0] >= 0 else -quaternion
+    if q[0] < 0.5:
+        vector = q[1:]
+        if vector[np.argmax(np.abs(vector))] < 0:
+            q = -q
+    norm = np.linalg.norm(q[1:])
+    if norm < 1e-9:
+        return np.zeros(3)
+    return q[1:] / norm * (2.0 * np.arctan2(norm, q[0]))
+
+
+def robot_pose(simulation: Simulation) -> NDArray[np.float32]:
+    """``(7,)``: grip position (m), axis-angle of the hand (rad), finger opening (m, 0 to 0.08).
+
+    The pose of the course homework and of the LIBERO dataset, in one convention for both.
+    """
+    fingers = simulation.finger_positions
+    pose = np.empty(ROBOT_POSE_SIZE, dtype=np.float32)
+    pose[:3] = simulation.grip_position
+    pose[3:6] = axis_angle(simulation.hand_quaternion)
+    pose[6] = fingers[0] - fingers[1]
+    return pose
+
+
+def object_pose(simulation: Simulation, name: str) -> NDArray[np.float32]:
+    """``(7,)``: position (m) and quaternion (xyzw, scalar part not negative)."""
+    pose = np.empty(OBJECT_POSE_SIZE, dtype=np.float32)
+    pose[:3] = simulation.position_of(name)
+    quaternion = simulation.data.xquat[simulation.body_of(name)]
+    if quaternion[0] < 0:
+        quaternion = -quaternion
+    pose[3:6] = quaternion[1:]
+    pose[6] = quaternion[0]
+    return pose
+
+
+def pose_vector(simulation: Simulation, names: list[str]) -> NDArray[np.float32]:
+    """``(7 + 7 n,)``: the robot's pose, then each object's."""
+    poses = [robot_pose(simulation)]
+    poses += [object_pose(simulation, name) for name in names]
+    return np.concatenate(poses)
+
+
+def observation_space(
+    obs: str, *, objects: int, cameras: int, image_size: int, tasks: int | None
+) -> spaces.Dict:
+    """The flat Dict space of an ``obs`` keyword.
+
+    Args:
+        obs: one of ``OBSERVATIONS``.
+        objects: how many objects of interest ``obs="pose"`` lists.
+        cameras: 1 for the scene's camera, 2 with the wrist's.
+        image_size: side of the square pictures.
+        tasks: size of the one-hot ``task`` entry, or None where the task is fixed.
+
+    Raises:
+        ValueError: for an unknown ``obs``; the message lists the valid ones.
+    """
+    if obs not in OBSERVATIONS:
+        raise ValueError(f"unknown obs {obs!r}; valid: {', '.join(OBSERVATIONS)}")
+    size = ROBOT_POSE_SIZE + (OBJECT_POSE_SIZE * objects if obs == "pose" else 0)
+    entries: dict[str, spaces.Space] = {
+        "pose": spaces.Box(-np.inf, np.inf, (size,), dtype=np.float32)
+    }
+    if obs == "image":
+        picture = spaces.Box(0, 255, (image_size, image_size, 3), dtype=np.uint8)
+        entries["image"] = picture
+        if cameras == 2:
+            entries["wrist"] = picture
+    if tasks is not None:
+        entries["task"] = spaces.Box(0.0, 1.0, (tasks,), dtype=np.float32)
+    return spaces.Dict(entries)

@@ -1,0 +1,1 @@
+"""Agents behind Stable-Baselines3's interface."""

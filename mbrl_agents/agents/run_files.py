@@ -1,0 +1,174 @@
+"""Reading and writing saved agents: a run folder, or the same files in one zip."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as dump_weights
+from torch import Tensor
+
+from mbrl_agents.agents.space_codec import decode_space, encode_space
+from mbrl_agents.config import MethodConfig, from_yaml
+from mbrl_agents.training.checkpoints import atomic, write_text
+
+CONFIG_FILE = "config.yaml"
+OVERRIDES_FILE = "overrides.yaml"
+MODEL_FILE = "model.safetensors"
+POLICY_FILE = "policy.safetensors"
+AGENT_FILE = "agent.json"
+VERSIONS_FILE = "versions.json"
+
+PACKAGES = (
+    "mbrl-agents",
+    "torch",
+    "numpy",
+    "gymnasium",
+    "stable-baselines3",
+    "hf-libero",
+    "mujoco",
+)
+
+
+@dataclass(frozen=True)
+class SavedAgent:
+    """Everything a saved agent consists of; ``facts`` are plain JSON values."""
+
+    config: MethodConfig
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    model: dict[str, Tensor]
+    policy: dict[str, Tensor] | None
+    facts: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result may depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _files(saved: SavedAgent) -> dict[str, bytes]:
+    agent = {
+        "observation_space": encode_space(saved.observation_space),
+        "action_space": encode_space(saved.action_space),
+        **saved.facts,
+    }
+    files = {
+        CONFIG_FILE: saved.config.to_yaml().encode(),
+        AGENT_FILE: (json.dumps(agent, indent=2) + "\n").encode(),
+        VERSIONS_FILE: (json.dumps(versions(), indent=2) + "\n").encode(),
+        MODEL_FILE: _weights(saved.model),
+    }
+    if saved.policy is not None:
+        files[POLICY_FILE] = _weights(saved.policy)
+    return files
+
+
+def _weights(tensors: dict[str, Tensor]) -> bytes:
+    return dump_weights({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+
+
+def write_run(folder: Path, saved: SavedAgent, overrides: Sequence[str] = ()) -> None:
+    """Write a run folder, file by file, each atomically."""
+    for name, data in _files(saved).items():
+        with atomic(folder / name) as temporary:
+            temporary.write_bytes(data)
+    lines = "".join(f"- {json.dumps(item)}\n" for item in overrides) or "[]\n"
+    write_text(folder / OVERRIDES_FILE, lines)
+
+
+def zip_bytes(saved: SavedAgent) -> bytes:
+    """The same files as one zip."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in _files(saved).items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def read_saved(path: str | os.PathLike[str] | io.BufferedIOBase) -> SavedAgent:
+    """Read either form.
+
+    Raises:
+        FileNotFoundError: when there is nothing at ``path`` or a file is missing.
+        ValueError: when a file cannot be read.
+    """
+    if isinstance(path, io.BufferedIOBase):
+        return _parse(_unzip(path, "the stream"), "the stream")
+    target = Path(path)
+    if target.is_dir():
+        names = (CONFIG_FILE, AGENT_FILE, MODEL_FILE, POLICY_FILE)
+        found = {name: target / name for name in names}
+        files = {name: file.read_bytes() for name, file in found.items() if file.is_file()}
+        return _parse(files, str(target))
+    if not target.is_file():
+        with_suffix = target.with_name(target.name + ".zip")
+        if not with_suffix.is_file():
+            raise FileNotFoundError(f"no saved agent at {target}")
+        target = with_suffix
+    with target.open("rb") as stream:
+        return _parse(_unzip(stream, str(target)), str(target))
+
+
+def _unzip(stream: Any, where: str) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{where} is not a saved agent: {error}") from error
+
+
+def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
+    for name in (CONFIG_FILE, AGENT_FILE, MODEL_FILE):
+        if name not in files:
+            raise FileNotFoundError(f"{where} holds no {name}")
+    config = from_yaml(files[CONFIG_FILE].decode())
+    if config.policy is not None and POLICY_FILE not in files:
+        raise FileNotFoundError(f"{where} holds no {POLICY_FILE}")
+    try:
+        agent = json.loads(files[AGENT_FILE])
+        weights = {n: load_weights(files[n]) for n in (MODEL_FILE, POLICY_FILE) if n in files}
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise ValueError(f"{where} is damaged: {error}") from error
+    return SavedAgent(
+        config=config,
+        observation_space=decode_space(agent.pop("observation_space")),
+        action_space=decode_space(agent.pop("action_space")),
+        model=weights[MODEL_FILE],
+        policy=weights.get(POLICY_FILE),
+        facts=agent,
+    )
+
+
+def append_rows(path: Path, phase: str, row: dict[str, float]) -> None:
+    """Add one evaluation to ``training_logs.csv``, in long form: phase, step, metric, value.
+
+    Rows that an interrupted fit wrote beyond its last checkpoint are repeated on resuming.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if fresh:
+            writer.writerow(["phase", "step", "metric", "value"])
+        for name, value in row.items():
+            if name != "step":
+                writer.writerow([phase, int(row["step"]), name, value])

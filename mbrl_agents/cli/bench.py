@@ -1,0 +1,88 @@
+"""``mbrl bench``: compare methods side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbrl_agents.cli import console
+
+_SIGNS = {"started": ">", "finished": "+", "failed": "!"}
+
+
+def bench(
+    suite: Annotated[str, typer.Argument(help="quick, or a YAML file of your own.")] = "quick",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Changes to the suite, such as data.episodes=20 or env_kwargs.assets=official.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Benchmark folder [default: runs/SUITE].")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these rows, separated by commas.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes [default: one per core].")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget finished jobs in the folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+) -> None:
+    """Collect, train and evaluate every row of SUITE, and print the table.
+
+    Finished jobs are kept: an interrupted benchmark goes on, and a changed setting reruns only
+    what depends on it.  Exit code 1 when a row failed; the others are in the table all the same.
+
+    \b
+    mbrl bench quick
+    mbrl bench quick --methods simple-policy-cem,random data.episodes=20
+    mbrl bench my-suite.yaml --out runs/mine --workers 4
+    """
+    from mbrl_agents.benchmarks.suite import load_suite
+
+    wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
+    with console.usage():
+        loaded = load_suite(suite, overrides or [], wanted)
+    console.check_env(loaded.env)
+    folder = out or Path("runs") / loaded.name
+    processes = workers or console.default_workers()
+    console.note(f"{loaded.name}: {len(loaded.methods)} rows, {processes} processes, in {folder}")
+
+    from mbrl_agents.benchmarks.runner import Event, run_suite
+
+    found = 0
+
+    def tell(event: Event) -> None:
+        nonlocal found
+        if event.kind == "found":
+            found += 1
+            return
+        if found:
+            console.note(f"{found} jobs were finished before (--fresh forgets them)")
+            found = 0
+        where = f"[{event.elapsed:4.0f} s, {event.done}/{event.total}]"
+        detail = f": {event.detail}" if event.detail else ""
+        console.note(f"{where} {_SIGNS[event.kind]} {event.job.title}{detail}")
+
+    with console.failures():
+        outcome = run_suite(loaded, folder, workers=processes, fresh=fresh, on_event=tell)
+
+        from mbrl_agents.benchmarks.report import write_report
+
+        summary: dict[str, Any] = write_report(loaded, outcome, folder)
+    if as_json:
+        console.show_json(summary)
+    else:
+        typer.echo((folder / "summary.md").read_text(encoding="utf-8").rstrip())
+    console.note(f"{outcome.seconds:.0f} s; everything is in {folder}")
+    console.note(f"curves: tensorboard --logdir {folder / 'tensorboard'}")
+    failed = [row["method"] for row in summary["methods"] if row["status"] != "ok"]
+    if failed:
+        console.fail(f"failed: {', '.join(failed)}; logs are in {folder / 'logs'}")

@@ -1,0 +1,127 @@
+"""``mbrl collect``: record episodes into a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbrl_agents.cli import console
+
+
+def collect(
+    folder: Annotated[Path, typer.Argument(help="Episode folder; created or added to.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="env.KEY=VALUE for the environment, noise.KEY=VALUE for noisy_expert.",
+        ),
+    ] = None,
+    env: Annotated[str, typer.Option(help="Gymnasium id.")] = "mbrl/LiberoSpatial-v0",
+    task: Annotated[
+        str | None, typer.Option(help="Task number, name, list (0,3), range (0-4) or 'all'.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="expert, noisy_expert, random, or agent (with --agent).")
+    ] = "noisy_expert",
+    agent: Annotated[
+        Path | None, typer.Option(help="Run folder whose agent acts; implies --source agent.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 50,
+    seed: Annotated[int, typer.Option(help="Decides every episode.")] = 0,
+    attempts: Annotated[int, typer.Option(min=1, help="Tries per episode until it succeeds.")] = 1,
+    label: Annotated[
+        bool, typer.Option("--label", help="Record the expert's action for random and agent too.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes [default: one per core].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Record episodes from random placements into FOLDER.
+
+    Only what is missing is collected, so an interrupted command goes on where it stopped.  The
+    official initial states are never used: they are the test set.
+
+    \b
+    mbrl collect data/bowl --task 2 --episodes 60
+    mbrl collect data/all --task all --source expert --attempts 3
+    mbrl collect data/own --agent runs/first --label --episodes 20
+    """
+    console.check_env(env)
+    others, taken = console.split_overrides(overrides, "env", "noise")
+    if others:
+        console.fail(
+            f"unknown override {others[0]!r}: here they begin with env. or noise.", console.USAGE
+        )
+    tasks = console.parse_tasks(task, env)
+    env_kwargs: dict[str, Any] = taken["env"]
+    if env.startswith("mbrl/"):
+        env_kwargs.setdefault("obs", "pose")
+        env_kwargs.setdefault("reward", "dense")
+
+    from mbrl_agents.data import collect as collecting
+    from mbrl_agents.data.dataset import count_episodes, read_infos
+    from mbrl_agents.data.noise import NoiseConfig
+
+    factory = None
+    if agent is not None:
+        from mbrl_agents.evaluation.runs import RunPredictor
+
+        source, factory = "agent", RunPredictor(str(agent))
+    elif source == "agent":
+        console.fail("--source agent needs --agent RUN", console.USAGE)
+    with console.usage():
+        try:
+            noise = NoiseConfig(**taken["noise"])
+        except TypeError as error:
+            known = ", ".join(NoiseConfig.__dataclass_fields__)
+            raise ValueError(f"{error}; noise settings are {known}") from error
+        collection = collecting.Collection(
+            env_id=env,
+            env_kwargs=env_kwargs,
+            source=source,
+            episodes=episodes,
+            tasks=tasks,
+            seed=seed,
+            noise=noise,
+            attempts=attempts,
+            label=label,
+        )
+    before = count_episodes(folder)
+    total = episodes * len(tasks or [None])
+    outcomes: list[bool] = []
+
+    with console.failures(), console.progress("collecting", total) as update:
+        update(0, completed=min(before, total))
+
+        def finished(episode: Any) -> None:
+            outcomes.append(episode.success)
+            update(text=f"success {sum(outcomes)}/{len(outcomes)}")
+
+        added = collecting.collect_to_folder(
+            folder,
+            collection,
+            workers=workers or console.default_workers(),
+            factory=factory,
+            on_episode=finished,
+        )
+
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for info in read_infos(folder):
+        groups[str(info.get("task_name", env))].append(info)
+    summary = {
+        "folder": str(folder),
+        "added": added,
+        "added_successes": sum(outcomes),
+        "episodes": sum(len(g) for g in groups.values()),
+        "per_task": {name: len(group) for name, group in groups.items()},
+    }
+    if as_json:
+        console.show_json(summary)
+        return
+    typer.echo(console.table(["task", "episodes"], summary["per_task"].items()))  # type: ignore[attr-defined]
+    typer.echo(f"{added} added ({sum(outcomes)} successful), {summary['episodes']} in {folder}")

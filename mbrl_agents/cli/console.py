@@ -1,0 +1,221 @@
+"""What the verbs share: messages, exit codes, progress, and the forms of their arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import typer
+
+USAGE, FAILED = 2, 1
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Say what is wrong on stderr and exit."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def failures(code: int = FAILED) -> Iterator[None]:
+    """Turn exceptions of the block into a message and an exit code; MBRL_DEBUG=1 shows where."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if os.environ.get("MBRL_DEBUG"):
+            traceback.print_exc()
+        text = str(error) or type(error).__name__
+        known = (ValueError, FileNotFoundError, ImportError, KeyError, RuntimeError)
+        if not isinstance(error, known):
+            text = f"{type(error).__name__}: {text} (MBRL_DEBUG=1 shows where)"
+        fail(text, code)
+
+
+def usage() -> contextlib.AbstractContextManager[None]:
+    """Like `failures`, for blocks that only look at what the user asked for."""
+    return failures(USAGE)
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr where that is a terminal, otherwise nothing.
+
+    Yields:
+        ``update(advance=1, completed=None, total=None, text=None)``.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *args, **kwargs: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(label, total=total, text="")
+
+        def update(
+            advance: float = 1,
+            completed: float | None = None,
+            total: float | None = None,
+            text: str | None = None,
+            label: str | None = None,
+        ) -> None:
+            changes: dict[str, Any] = {
+                "completed": completed, "total": total, "description": label,
+            }  # fmt: skip
+            changes = {k: v for k, v in changes.items() if v is not None}
+            if text is not None:
+                changes["text"] = text
+            if completed is None:
+                changes["advance"] = advance
+            bar.update(task, **changes)
+
+        yield update
+
+
+def note(message: str) -> None:
+    """A line about the course of things, on stderr."""
+    typer.echo(message, err=True)
+
+
+def show_json(value: Any) -> None:
+    """A result as JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as aligned text: readable on a terminal, and a valid Markdown table."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        return "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([line(list(header)), rule, *map(line, cells)])
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" where something known is close, else ""."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_method(name: str) -> Any:
+    """The recipe of a method; exits with 2 and a hint where there is none."""
+    from mbrl_agents.registry import METHODS
+
+    if name not in METHODS:
+        fail(
+            f"unknown method {name!r}{suggest(name, METHODS)}\n"
+            f"methods: {', '.join(METHODS)}  (`mbrl methods` describes them)",
+            USAGE,
+        )
+    return METHODS[name]
+
+
+def split_overrides(
+    overrides: Sequence[str] | None, *prefixes: str
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Separate ``prefix.key=value`` arguments from the method's own overrides.
+
+    Returns:
+        the other overrides as they came, and for each prefix its keys with parsed values.
+    """
+    import yaml
+
+    others: list[str] = []
+    taken: dict[str, dict[str, Any]] = {prefix: {} for prefix in prefixes}
+    for override in overrides or []:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            fail(f"{override!r} is not an override: write KEY=VALUE, as in planner.horizon=10",
+                 USAGE)  # fmt: skip
+        prefix, dot, name = key.partition(".")
+        if dot and prefix in taken:
+            value = yaml.safe_load(text)
+            taken[prefix][name] = tuple(value) if isinstance(value, list) else value
+        else:
+            others.append(override)
+    return others, taken
+
+
+def parse_tasks(text: str | None, env_id: str) -> list[int | str] | None:
+    """Tasks as the user writes them: "3", "0,2,5", "0-4", "all", or a task's name.
+
+    None stays None: the environment's own default.
+    """
+    if text is None:
+        return None
+    names = _task_names(env_id)
+    if text == "all":
+        if names is None:
+            fail(f"'all' needs to know the tasks of {env_id}; give numbers instead", USAGE)
+        return list(range(len(names)))
+    tasks: list[int | str] = []
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        if part.strip().isdigit():
+            tasks.append(int(part))
+        elif dash and low.isdigit() and high.isdigit():
+            tasks.extend(range(int(low), int(high) + 1))
+        else:
+            tasks.append(part.strip())
+    for task in tasks:
+        known = names is None or task in names or (isinstance(task, int) and task < len(names))
+        if not known:
+            assert names is not None
+            listing = "\n".join(f"  {i}: {name}" for i, name in enumerate(names))
+            fail(f"{env_id} has no task {task!r}; its tasks are\n{listing}", USAGE)
+    return tasks
+
+
+def check_env(env_id: str) -> None:
+    """Exit with 2 and a hint where Gymnasium does not know the environment."""
+    import gymnasium
+
+    import mbrl_agents.envs  # noqa: F401  registers
+
+    if ":" in env_id or env_id in gymnasium.registry:
+        return
+    ours = [name for name in gymnasium.registry if name.startswith("mbrl/")]
+    hint = suggest(env_id, gymnasium.registry)
+    fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(ours)}", USAGE)
+
+
+def default_workers() -> int:
+    """Processes to use where the user does not say: the cores we may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, cores or 1))
+
+
+def _task_names(env_id: str) -> Sequence[str] | None:
+    from mbrl_agents.envs.libero.suites import SUITES
+
+    for suite in SUITES.values():
+        if suite.env_id == env_id:
+            return suite.task_names
+    return None

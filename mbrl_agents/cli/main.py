@@ -1,0 +1,56 @@
+"""The ``mbrl`` command.
+
+Verbs import what they need when they run: ``mbrl --help`` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from mbrl_agents.cli.assets import app as assets
+from mbrl_agents.cli.bench import bench
+from mbrl_agents.cli.collect import collect
+from mbrl_agents.cli.evaluate import evaluate
+from mbrl_agents.cli.inspect import inspect
+from mbrl_agents.cli.methods import methods
+from mbrl_agents.cli.train import train
+
+app = typer.Typer(
+    name="mbrl",
+    help="Model-based reinforcement learning for robot manipulation: collect, train, evaluate, "
+    "compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("mbrl-agents"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    pass
+
+
+app.command("collect")(collect)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("bench")(bench)
+app.command("inspect")(inspect)
+app.command("methods")(methods)
+app.add_typer(assets, name="assets")
+
+if __name__ == "__main__":
+    app()

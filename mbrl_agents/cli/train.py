@@ -1,0 +1,142 @@
+"""``mbrl train``: one method into a run folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbrl_agents.cli import console
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="`mbrl methods` lists them.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings such as planner.horizon=10; env.KEY=VALUE for the environment.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Episode folder to learn from (`mbrl collect`).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder [default: runs/METHOD-SEED].")
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Gymnasium id [default: that of the data].")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task number or name [default: that of the data].")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=0, help="Environment steps of own experience.")] = 0,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first so many of the data.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and experience.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train METHOD and write its run folder.
+
+    An interrupted command goes on from its last checkpoint when it is given again; a finished
+    run is left as it is.
+
+    \b
+    mbrl train simple-policy-cem --data data/bowl --out runs/first
+    mbrl train simple-policy-cem --data data/bowl training.model_steps=500 planner.horizon=10
+    mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
+    """
+    recipe = console.check_method(method)
+    others, taken = console.split_overrides(overrides, "env")
+    if recipe.kind == "bound":
+        console.fail(f"{method} is a bound: there is nothing to train", console.USAGE)
+    if env is None and data is None:
+        console.fail("say what to train on: --data FOLDER, or --env ID", console.USAGE)
+    if recipe.demonstrations and data is None:
+        console.fail(
+            f"{method} learns from recorded episodes: give --data FOLDER "
+            "(`mbrl collect FOLDER` records some)",
+            console.USAGE,
+        )
+    if recipe.kind == "baseline" and steps == 0:
+        console.fail(f"{method} learns from its own experience: give --steps", console.USAGE)
+    if env is not None:
+        console.check_env(env)
+
+    from mbrl_agents.config import resolve_config
+
+    with console.usage():
+        resolve_config(method, others)
+        env_id, env_kwargs = _environment(data, env, task)
+        env_kwargs.update(taken["env"])
+
+    from mbrl_agents.evaluation.runs import RunSpec, train_run
+
+    folder = out or Path("runs") / f"{method}-{seed}"
+    spec = RunSpec(
+        method=method,
+        env_id=env_id,
+        env_kwargs=env_kwargs,
+        overrides=tuple(others),
+        seed=seed,
+        data=None if data is None else str(data),
+        steps=steps,
+        limit=episodes,
+    )
+    with console.failures(), console.progress(method) as update:
+        terminal = sys.stderr.isatty()
+
+        def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+            loss = metrics.get("held_out/loss", metrics.get("train/loss"))
+            text = "" if loss is None else f"loss {loss:.4g}"
+            update(completed=done, total=total, label=phase, text=text)
+            if not terminal and text:
+                console.note(f"{phase} {done}/{total} {text}")
+
+        info = train_run(spec, folder, progress=tell, fresh=fresh)
+    if as_json:
+        console.show_json(
+            {
+                "run": str(folder),
+                "method": method,
+                "parameters": info.parameters,
+                "train_seconds": info.train_seconds,
+                "env_steps": info.env_steps,
+                "metrics": info.metrics,
+            }
+        )
+        return
+    typer.echo(
+        f"{method}: {sum(info.parameters.values()):,} parameters, "
+        f"{info.env_steps:,} environment steps, {info.train_seconds:.0f} s, in {folder}"
+    )
+    typer.echo(f"evaluate it: mbrl eval {folder}")
+
+
+def _environment(
+    data: Path | None, env: str | None, task: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The environment asked for, or the one the data come from."""
+    env_id = env
+    kwargs: dict[str, Any] = {}
+    if data is not None:
+        from mbrl_agents.evaluation.runs import env_of_data
+
+        if env is None:
+            env_id, kwargs = env_of_data(data)
+    elif env is not None and env.startswith("mbrl/"):
+        kwargs = {"obs": "pose", "reward": "dense"}
+    assert env_id is not None
+    tasks = console.parse_tasks(task, env_id)
+    if tasks is not None:
+        if len(tasks) != 1:
+            raise ValueError(f"a run is trained on one task, not on {task!r}")
+        kwargs["task"] = tasks[0]
+    return env_id, kwargs

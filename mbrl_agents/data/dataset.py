@@ -1,0 +1,341 @@
+"""Episode folders: parquet shards that Hugging Face ``datasets`` reads as they are.
+
+One row is one episode.  The columns of the public dataset ``gberseth/libero_spatial_sequence``
+come first (``img``, ``action``, ``poses``, ``rewards``, ``terminated``, ``source_file``,
+``demo_key``; ``T`` entries each), so code written for it reads these folders too.  Ours follow:
+
+``labelled``
+    ``(T,)`` bool, whether ``action`` is a demonstrator's label.  Where false, ``action`` repeats
+    the executed action.
+``executed_action``
+    ``(T, A)`` what was executed.  ``action`` is the demonstrator's label, what cloning learns.
+``observation.<key>``
+    ``(T + 1, ...)`` every observation, the final one included.
+``final_img``
+    the final frame, so that ``img`` holds the others only once.
+``success``, ``info``
+    the outcome, and the rest of the episode's origin as JSON.
+
+A shard is written under a temporary name and then renamed, so an interrupted run leaves whole
+shards or nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mbrl_agents.data.episode import Episode
+
+SHARD_PATTERN = "train-*.parquet"
+ROBOT_POSE_SIZE = 7
+_OBSERVATION = "observation."
+
+
+class EpisodeWriter:
+    """Appends episodes to a folder, one atomic parquet shard per flush.
+
+    Args:
+        folder: created when missing; existing episodes are kept.
+        shard_size: episodes per shard; ``append`` flushes when so many wait.
+
+    Used as a context manager it flushes at the end, also after an exception, so that finished
+    episodes of an interrupted collection survive.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], shard_size: int = 25) -> None:
+        if shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {shard_size}")
+        self.folder = Path(folder)
+        self.shard_size = shard_size
+        self._waiting: list[Episode] = []
+        self._written = count_episodes(self.folder)
+
+    def append(self, episode: Episode) -> None:
+        """Add one episode; it is on disk after the next flush."""
+        self._waiting.append(episode)
+        if len(self._waiting) >= self.shard_size:
+            self.flush()
+
+    def flush(self) -> Path | None:
+        """Write the waiting episodes as one shard and return its path (None: nothing waited)."""
+        if not self._waiting:
+            return None
+        table = _to_table(self._waiting, first_index=self._written)
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        shards = _shards(self.folder)
+        number = 1 + int(shards[-1].stem.split("-")[1]) if shards else 0
+        path = data / f"train-{number:05d}.parquet"
+        temporary = data / f".{path.name}.{os.getpid()}.tmp"
+        pq.write_table(table, temporary, compression="zstd", row_group_size=_row_group(table))
+        os.replace(temporary, path)
+        self._written += len(self._waiting)
+        self._waiting = []
+        return path
+
+    def __enter__(self) -> EpisodeWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.flush()
+
+
+class EpisodeFolder(Sequence[Episode]):
+    """The episodes of a folder, read from disk when asked for.
+
+    Only the shard in use is held in memory; use `read_episodes` where all of them fit.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._places: list[tuple[Path, int]] = []
+        for shard in _shards(self.folder):
+            rows = _open(shard).metadata.num_rows
+            self._places.extend((shard, row) for row in range(rows))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        shard, row = self._places[index]
+        return _read_shard(shard, shard.stat().st_mtime_ns)[row]
+
+    def __iter__(self) -> Iterator[Episode]:
+        for index in range(len(self)):
+            yield self[index]
+
+
+def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) -> int:
+    """Append ``episodes`` to a folder and return how many there were."""
+    written = 0
+    with EpisodeWriter(folder) as writer:
+        for episode in episodes:
+            writer.append(episode)
+            written += 1
+    return written
+
+
+def read_episodes(folder: str | os.PathLike[str], limit: int | None = None) -> list[Episode]:
+    """All episodes of a folder (or the first ``limit``), in the order in which they were written.
+
+    Raises:
+        FileNotFoundError: the folder holds no episodes.
+        ValueError: a shard cannot be read; the message names it.
+    """
+    folder = Path(folder)
+    shards = _shards(folder)
+    if not shards:
+        raise FileNotFoundError(
+            f"no episodes in {folder}: expected parquet files such as "
+            f"{folder / 'data' / 'train-00000.parquet'}; `mbrl collect` writes them"
+        )
+    episodes: list[Episode] = []
+    for shard in shards:
+        if limit is not None and len(episodes) >= limit:
+            break
+        episodes.extend(_from_table(_read_table(shard)))
+    return episodes if limit is None else episodes[:limit]
+
+
+def read_infos(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The ``info`` of every episode, without reading its arrays; empty for a missing folder."""
+    infos: list[dict[str, Any]] = []
+    for shard in _shards(Path(folder)):
+        column = _open(shard).read(columns=["info"]).column("info")
+        infos.extend(json.loads(text) for text in column.to_pylist())
+    return infos
+
+
+def count_episodes(folder: str | os.PathLike[str]) -> int:
+    """How many episodes a folder holds; 0 for a missing one."""
+    return sum(_open(shard).metadata.num_rows for shard in _shards(Path(folder)))
+
+
+# ---------------------------------------------------------------------------------------------
+# Episodes to tables
+
+
+def _to_table(episodes: Sequence[Episode], first_index: int) -> pa.Table:
+    keys = sorted(episodes[0].observations)
+    for episode in episodes:
+        if sorted(episode.observations) != keys:
+            raise ValueError(
+                f"episodes of one shard need the same observations: {keys} and "
+                f"{sorted(episode.observations)}"
+            )
+    columns: dict[str, pa.Array] = {}
+    if "image" in keys:
+        columns["img"] = _pictures([e.observations["image"][:-1] for e in episodes])
+    labelled = [~np.isnan(e.labels).any(axis=-1) for e in episodes]
+    columns["action"] = _nested(
+        [
+            np.where(known[:, None], e.labels, e.actions).astype(np.float32)
+            for e, known in zip(episodes, labelled, strict=True)
+        ]
+    )
+    columns["poses"] = _nested([_robot_pose(e) for e in episodes])
+    columns["rewards"] = _nested([e.rewards.astype(np.float32) for e in episodes])
+    columns["terminated"] = _nested([_termination(e) for e in episodes])
+    names = [str(e.info.get("task_name") or "episode") for e in episodes]
+    # Named as the public dataset names its files: code derives the instruction from them.
+    columns["source_file"] = pa.array([f"{name}_demo.hdf5" for name in names])
+    columns["demo_key"] = pa.array([f"demo_{first_index + i}" for i in range(len(episodes))])
+    columns["labelled"] = _nested(labelled)
+    columns["executed_action"] = _nested([e.actions.astype(np.float32) for e in episodes])
+    for key in keys:
+        if key == "image":
+            columns["final_img"] = _pictures([e.observations["image"][-1:] for e in episodes])
+        else:
+            arrays = [e.observations[key] for e in episodes]
+            column = _pictures(arrays) if arrays[0].ndim == 4 else _nested(arrays)
+            columns[_OBSERVATION + key] = column
+    columns["success"] = pa.array([bool(e.success) for e in episodes])
+    columns["info"] = pa.array([json.dumps(e.info, sort_keys=True) for e in episodes])
+    return pa.table(columns)
+
+
+def _nested(arrays: Sequence[np.ndarray]) -> pa.Array:
+    """A list column whose entry ``i`` is ``arrays[i]``; all but the first axis must agree."""
+    shape = arrays[0].shape[1:]
+    for array in arrays:
+        if array.shape[1:] != shape:
+            raise ValueError(f"entries of one column need one shape: {shape} and {array.shape[1:]}")
+    flat = np.concatenate([np.ascontiguousarray(a).reshape(-1) for a in arrays])
+    values = pa.array(flat)
+    for depth in reversed(range(len(shape))):
+        size = shape[depth]
+        count = len(values) // size
+        offsets = np.arange(count + 1, dtype=np.int32) * size
+        values = pa.ListArray.from_arrays(pa.array(offsets), values)
+    lengths = np.cumsum([0] + [len(a) for a in arrays]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(lengths), values)
+
+
+def _robot_pose(episode: Episode) -> np.ndarray:
+    """``(T, 7)`` robot numbers as in the public dataset; zeros where there are none."""
+    pose = episode.observations.get("pose")
+    if pose is None or pose.ndim != 2 or pose.shape[1] < ROBOT_POSE_SIZE:
+        return np.zeros((len(episode), ROBOT_POSE_SIZE), np.float32)
+    return pose[:-1, :ROBOT_POSE_SIZE].astype(np.float32)
+
+
+def _termination(episode: Episode) -> np.ndarray:
+    terminated = np.zeros(len(episode), np.float32)
+    terminated[-1] = float(episode.terminated)
+    return terminated
+
+
+def _row_group(table: pa.Table) -> int:
+    """Rows per parquet row group, at most about 64 MB of them."""
+    return max(1, int(table.num_rows * min(1.0, 64e6 / max(1, table.nbytes))))
+
+
+def _pictures(arrays: Sequence[np.ndarray]) -> pa.Array:
+    """`_nested` of ``(T, H, W, C)`` arrays, typed so that ``datasets`` returns arrays (Array3D)."""
+    from datasets.features.features import Array3DExtensionType  # slow: only where needed
+
+    plain = _nested(arrays)
+    kind = Array3DExtensionType(arrays[0].shape[1:], str(arrays[0].dtype))
+    typed = pa.ExtensionArray.from_storage(kind, plain.values)
+    return pa.ListArray.from_arrays(plain.offsets, typed)
+
+
+# ---------------------------------------------------------------------------------------------
+# Tables to episodes
+
+
+def _from_table(table: pa.Table) -> list[Episode]:
+    columns = {name: _entries(table.column(name)) for name in table.column_names}
+    episodes = []
+    for row in range(table.num_rows):
+        observations = {
+            name.removeprefix(_OBSERVATION): values[row]
+            for name, values in columns.items()
+            if name.startswith(_OBSERVATION)
+        }
+        if "img" in columns:
+            observations["image"] = np.concatenate(
+                [columns["img"][row], columns["final_img"][row]], axis=0
+            )
+        labels = columns["action"][row].copy()
+        labels[~columns["labelled"][row]] = np.nan
+        episodes.append(
+            Episode(
+                observations=observations,
+                actions=columns["executed_action"][row],
+                labels=labels,
+                rewards=columns["rewards"][row],
+                terminated=bool(columns["terminated"][row][-1]),
+                success=bool(columns["success"][row]),
+                info=json.loads(columns["info"][row]),
+            )
+        )
+    return episodes
+
+
+def _entries(column: pa.ChunkedArray) -> list[Any]:
+    """The rows of a column: arrays for list columns, plain values otherwise."""
+    if not pa.types.is_list(column.type):
+        return list(column.to_pylist())
+    entries: list[Any] = []
+    for chunk in column.chunks:
+        offsets = chunk.offsets.to_numpy()
+        inner, shape = chunk.values, []
+        while True:
+            if isinstance(inner, pa.ExtensionArray):  # pictures, where `datasets` is loaded
+                inner = inner.storage
+            if not pa.types.is_list(inner.type):
+                break
+            # Sizes of inner axes are constant within a column: `_nested` made sure of it.
+            steps = inner.offsets.to_numpy()
+            shape.append(int(steps[1] - steps[0]) if len(steps) > 1 else 0)
+            inner = inner.values
+        flat = inner.to_numpy(zero_copy_only=False).reshape(-1, *shape)
+        entries.extend(flat[start:stop].copy() for start, stop in itertools.pairwise(offsets))
+    return entries
+
+
+def _read_table(shard: Path) -> pa.Table:
+    try:
+        return _open(shard).read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
+
+
+@lru_cache(maxsize=2)
+def _read_shard(shard: Path, modified: int) -> list[Episode]:
+    del modified  # part of the key: a rewritten shard is read again
+    return _from_table(_read_table(shard))
+
+
+def _open(shard: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(shard, memory_map=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted((folder / "data").glob(SHARD_PATTERN))
+
+
+__all__ = [
+    "EpisodeFolder",
+    "EpisodeWriter",
+    "count_episodes",
+    "read_episodes",
+    "read_infos",
+    "write_episodes",
+]

@@ -1,0 +1,1 @@
+"""Rollouts of any predictor, and the statistics reported about them."""

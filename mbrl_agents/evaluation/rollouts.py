@@ -1,0 +1,203 @@
+"""Runs any predictor on an environment and records every episode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mbrl_agents.data.collect import Predictor, PredictorFactory
+from mbrl_agents.data.parallel import EnvCache, ordered_map
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """The outcome of one evaluated episode.
+
+    Attributes:
+        task: index of the task, or None where the environment has no tasks.
+        init_state: number of the official initial state, or None for a random placement.
+        seed: of the environment and the predictor in this episode.
+        success: whether the environment reported success.
+        episode_return: sum of rewards.
+        steps: control steps taken.
+        plan_ms: ``(steps,)`` wall time of each call of ``predict``, in milliseconds.
+        assets: which models the simulation used, where the environment tells.
+    """
+
+    task: int | None
+    init_state: int | None
+    seed: int
+    success: bool
+    episode_return: float
+    steps: int
+    plan_ms: tuple[float, ...] = field(repr=False)
+    assets: str | None = None
+    suite: str | None = None
+
+    @property
+    def reward_per_step(self) -> float:
+        return self.episode_return / self.steps
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of ``episodes.jsonl``; ``plan_ms`` becomes its mean."""
+        return {
+            "suite": self.suite,
+            "task": self.task,
+            "init_state": self.init_state,
+            "seed": self.seed,
+            "success": self.success,
+            "return": round(self.episode_return, 4),
+            "reward_per_step": round(self.reward_per_step, 4),
+            "steps": self.steps,
+            "plan_ms": round(float(np.mean(self.plan_ms)), 3),
+            "assets": self.assets,
+        }
+
+
+@dataclass(frozen=True)
+class _Job:
+    factory: PredictorFactory
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    task: int | str | None
+    number: int
+    init_state: int | None
+    seed: int
+    deterministic: bool
+
+
+def evaluate(
+    factory: PredictorFactory,
+    env_id: str,
+    env_kwargs: Mapping[str, Any] | None = None,
+    *,
+    episodes: int | Sequence[int] = 20,
+    init: str = "benchmark",
+    tasks: Sequence[int | str] | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    deterministic: bool = True,
+    on_episode: Callable[[EpisodeRecord], None] | None = None,
+) -> list[EpisodeRecord]:
+    """Run ``episodes`` episodes of each task and record them.
+
+    Args:
+        factory: builds the predictor for an environment; called once per worker process.
+        env_id, env_kwargs: of ``gym.make``.
+        episodes: how many, or the numbers of those to run.
+        init: "benchmark" goes through the official initial states 0, 1, ...; "random" draws
+            placements.
+        tasks: task keywords to go through; None leaves the task to ``env_kwargs``.
+        seed: seed and episode number decide an episode, whatever the number of workers.
+        deterministic: passed to ``predict``.
+        on_episode: called with each record as it comes in, in order.
+
+    Raises:
+        ValueError: more episodes asked for than there are official initial states.
+    """
+    if init not in ("benchmark", "random"):
+        raise ValueError(f"init must be 'benchmark' or 'random', got {init!r}")
+    numbers = range(episodes) if isinstance(episodes, int) else episodes
+    if len(numbers) < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    # Only environments with official initial states know the keyword.
+    kwargs = {k: v for k, v in (env_kwargs or {}).items() if k != "init"}
+    if init == "benchmark":
+        kwargs["init"] = init
+    jobs = [
+        _Job(
+            factory=factory,
+            env_id=env_id,
+            env_kwargs=kwargs,
+            task=task,
+            number=number,
+            init_state=number if init == "benchmark" else None,
+            seed=seed,
+            deterministic=deterministic,
+        )
+        for task in ([None] if tasks is None else tasks)
+        for number in numbers
+    ]
+    records = []
+    for record in ordered_map(_evaluate_one, jobs, workers=workers):
+        records.append(record)
+        if on_episode is not None:
+            on_episode(record)
+    return records
+
+
+def run_episode(
+    env: gymnasium.Env,
+    predictor: Predictor,
+    *,
+    seed: int,
+    init_state: int | None = None,
+    deterministic: bool = True,
+    on_step: Callable[[gymnasium.Env], None] | None = None,
+) -> EpisodeRecord:
+    """Run one episode; the predictor starts without state and with ``seed``."""
+    if hasattr(predictor, "set_random_seed"):
+        predictor.set_random_seed(seed)
+    options = None if init_state is None else {"init_state": init_state}
+    observation, info = env.reset(seed=seed, options=options)
+    state: Any = None
+    start = np.ones(1, dtype=bool)
+    total, plan_ms = 0.0, []
+    terminated = truncated = False
+    if on_step is not None:
+        on_step(env)
+    while not (terminated or truncated):
+        began = time.perf_counter()
+        action, state = predictor.predict(observation, state, start, deterministic)
+        plan_ms.append(1e3 * (time.perf_counter() - began))
+        start = np.zeros(1, dtype=bool)
+        observation, reward, terminated, truncated, info = env.step(np.asarray(action))
+        total += float(reward)
+        if on_step is not None:
+            on_step(env)
+    base: Any = env.unwrapped
+    task, suite = getattr(base, "task_index", None), getattr(base, "suite", None)
+    return EpisodeRecord(
+        task=None if task is None else int(task),
+        init_state=init_state,
+        seed=seed,
+        success=bool(info.get("is_success", terminated)),
+        episode_return=total,
+        steps=len(plan_ms),
+        plan_ms=tuple(plan_ms),
+        assets=getattr(base, "assets_kind", None),
+        suite=None if suite is None else str(getattr(suite, "name", suite)),
+    )
+
+
+def _evaluate_one(cache: EnvCache, job: _Job) -> EpisodeRecord:
+    kwargs = dict(job.env_kwargs)
+    if job.task is not None:
+        kwargs["task"] = job.task
+    env = cache.get(job.env_id, kwargs)
+    available = getattr(env.unwrapped, "n_init_states", None)
+    if job.init_state is not None and available is not None and job.init_state >= available:
+        raise ValueError(
+            f"{job.env_id} has {available} official initial states, so at most {available} "
+            "episodes; init='random' has no such limit"
+        )
+    seed = int(np.random.SeedSequence(job.seed, spawn_key=(job.number,)).generate_state(1)[0])
+    return run_episode(
+        env,
+        cache.build(job.factory),
+        seed=seed,
+        init_state=job.init_state,
+        deterministic=job.deterministic,
+    )
+
+
+__all__ = [
+    "EpisodeRecord",
+    "evaluate",
+    "run_episode",
+]

@@ -1,0 +1,1 @@
+"""Planners and objectives: tensors in, tensors out; see `mbrl_agents.registry` for their names."""

@@ -1,0 +1,142 @@
+"""Planners that start from a learned policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl_agents.planners.cem import CEMConfig, CEMPlanner, _Search, _Start
+from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel
+
+
+@dataclass(frozen=True)
+class PolicyGuidedCEMConfig(CEMConfig):
+    """Settings of `PolicyGuidedCEM`, with those of `CEMConfig`.
+
+    Attributes:
+        policy_samples: candidates of the first iteration drawn from the policy alone.
+        std_scale: of the policy's std where the search starts.
+        pull: penalty, in units of the objective, per squared policy std that a plan's mean action
+            lies from the policy's; keeps the search where the policy was trained.
+        margin: how much better than the policy's own plan another must score to replace it.
+    """
+
+    samples: int = 64
+    elites: int = 8
+    iterations: int = 3
+    init_std: float = 0.3
+    min_std: float = 0.03
+    warm_mass: float = 0.8
+    policy_samples: int = 16
+    std_scale: float = 1.0
+    pull: float = 1.0
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.policy_samples < self.samples:
+            raise ValueError(
+                f"policy_samples must lie in 0..{self.samples - 1}, got {self.policy_samples}"
+            )
+
+
+class PolicyGuidedCEM(CEMPlanner):
+    """CEM around the plan a policy proposes.
+
+    The first iteration tries the policy's own plan, a few draws from the policy and, with a warm
+    start, the previous plan; TD-MPC2 (Hansen et al. 2024) mixes policy trajectories in likewise.
+    """
+
+    config: PolicyGuidedCEMConfig
+
+    def __init__(self, config: PolicyGuidedCEMConfig | None = None) -> None:
+        super().__init__(config or PolicyGuidedCEMConfig())
+
+    def _start(
+        self,
+        model: WorldModel[Any],
+        state: Any,
+        search: _Search,
+        prior: ActionPrior | None,
+        warm: _Start | None,
+        generator: torch.Generator,
+    ) -> _Start:
+        config = self.config
+        proposal = _require(prior).propose(model, state, config.horizon)
+        mean, std = proposal.mean, proposal.stddev
+        shape = (config.policy_samples, config.horizon, model.action_size)
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(mean.device)
+        draws = (mean[:, None] + std[:, None] * noise).clamp(config.low, config.high)
+        extras = draws if warm is None else torch.cat([warm.extras, draws], 1)
+        known = torch.ones(search.batch, dtype=torch.bool, device=mean.device)
+        return _Start(mean, std * config.std_scale, known, extras)
+
+    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start) -> Tensor:
+        if not self.config.pull:
+            return scores
+        distance = (actions - start.mean[:, None]) / start.std[:, None]
+        if self.config.binary_dims:
+            keep = torch.ones(actions.shape[-1], device=actions.device)
+            keep[list(self.config.binary_dims)] = 0.0
+            distance = distance * keep
+        return scores - self.config.pull * (distance**2).mean((2, 3))
+
+    def _choose(self, search: _Search, first: tuple[Tensor, Tensor]) -> None:
+        plan, score = first
+        stay = search.best_score < score + self.config.margin
+        search.best = torch.where(stay[:, None, None], plan, search.best)
+        search.best_score = torch.where(stay, score, search.best_score)
+
+
+@dataclass(frozen=True)
+class PolicyPlannerConfig:
+    """Settings of `PolicyPlanner`.
+
+    Attributes:
+        horizon: control steps the policy is rolled ahead; only the first is executed, so more
+            than one is for looking at.
+        low, high: action bounds.
+    """
+
+    horizon: int = 1
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"horizon must be at least 1, got {self.horizon}")
+
+
+class PolicyPlanner:
+    """No search: the prior's mean, clipped to the bounds."""
+
+    def __init__(self, config: PolicyPlannerConfig | None = None) -> None:
+        self.config = config or PolicyPlannerConfig()
+
+    @torch.inference_mode()
+    def plan(
+        self,
+        model: WorldModel[Any],
+        state: Any,
+        *,
+        objective: Objective,
+        prior: ActionPrior | None = None,
+        warm_start: Plan | None = None,
+        is_first: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Plan:
+        """See `mbrl_agents.protocols.Planner.plan`; the score is 0, nothing was imagined."""
+        config = self.config
+        proposal = _require(prior).propose(model, state, config.horizon)
+        actions = proposal.mean.clamp(config.low, config.high)
+        score = torch.zeros(len(actions), device=actions.device)
+        return Plan(actions, actions, proposal.stddev, score)
+
+
+def _require(prior: ActionPrior | None) -> ActionPrior:
+    if prior is None:
+        raise ValueError("this planner starts from a policy: pass a prior")
+    return prior

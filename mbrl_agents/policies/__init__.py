@@ -1,0 +1,1 @@
+"""Action priors learned from data; see `mbrl_agents.registry` for their names."""

@@ -1,0 +1,166 @@
+"""Names to implementations: components, and the methods put together from them.
+
+Everything is a string until somebody asks for it, so that listing methods needs no torch.  A new
+world model, policy, planner or objective is one file and one line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Component:
+    """Where a class and the config that goes with it live, as ``module:name``."""
+
+    target: str
+    config: str
+
+    def load(self) -> tuple[type, type]:
+        """Import both: the class and its config."""
+        return resolve(self.target), resolve(self.config)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named row of a comparison.
+
+    Attributes:
+        name: what users type.
+        summary: one line for a table of methods.
+        kind: "agent" (world model and planner), "baseline" (Stable-Baselines3) or "bound".
+        world_model, policy, planner, objective: component names; empty for "not used".
+        target: ``module:name`` of what builds a baseline or bound.
+        config: ``module:name`` of a baseline's settings.
+        demonstrations: whether it learns from recorded episodes.
+        defaults: dotted overrides that belong to the method.
+    """
+
+    name: str
+    summary: str
+    kind: str = "agent"
+    world_model: str = ""
+    policy: str = ""
+    planner: str = ""
+    objective: str = ""
+    target: str = "mbrl_agents.agents.mbrl_agent:MBRLAgent"
+    config: str = ""
+    demonstrations: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _component(module: str, name: str, config: str = "") -> Component:
+    config = config or f"{name}Config"
+    return Component(f"mbrl_agents.{module}:{name}", f"mbrl_agents.{module}:{config}")
+
+
+WORLD_MODELS = {
+    "simple": _component("world_models.simple", "SimpleWorldModel"),
+}
+POLICIES = {
+    "gaussian": _component("policies.pose", "GaussianPolicy"),
+}
+PLANNERS = {
+    "cem": _component("planners.cem", "CEMPlanner", "CEMConfig"),
+    "policy-guided-cem": _component("planners.policy_guided", "PolicyGuidedCEM"),
+    "policy": _component("planners.policy_guided", "PolicyPlanner"),
+}
+OBJECTIVES = {
+    "return": _component("planners.objectives", "ReturnObjective"),
+    "progress": _component("planners.objectives", "ProgressObjective"),
+}
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "simple-cem",
+            "random CEM on a learned pose model, planning on steps to go",
+            world_model="simple",
+            planner="cem",
+            objective="progress",
+            defaults={"planner.horizon": 30, "planner.hold": 3, "objective.mode": "mean"},
+        ),
+        Method(
+            "simple-policy",
+            "the cloned policy alone, no search",
+            world_model="simple",
+            policy="gaussian",
+            planner="policy",
+            objective="progress",
+        ),
+        Method(
+            "simple-policy-cem",
+            "CEM around the cloned policy's plan",
+            world_model="simple",
+            policy="gaussian",
+            planner="policy-guided-cem",
+            objective="progress",
+        ),
+        Method(
+            "sb3-sac",
+            "Stable-Baselines3 SAC",
+            kind="baseline",
+            target="mbrl_agents.agents.baselines:make_baseline",
+            config="mbrl_agents.agents.baselines:SACSettings",
+            demonstrations=False,
+        ),
+        Method(
+            "sb3-ppo",
+            "Stable-Baselines3 PPO",
+            kind="baseline",
+            target="mbrl_agents.agents.baselines:make_baseline",
+            config="mbrl_agents.agents.baselines:PPOSettings",
+            demonstrations=False,
+        ),
+        Method(
+            "sb3-sac-demos",
+            "Stable-Baselines3 SAC with the demonstrations in its replay buffer",
+            kind="baseline",
+            target="mbrl_agents.agents.baselines:make_baseline",
+            config="mbrl_agents.agents.baselines:SACSettings",
+        ),
+        Method(
+            "random",
+            "uniformly random actions: the lower bound",
+            kind="bound",
+            target="mbrl_agents.agents.bounds:RandomAgent",
+            demonstrations=False,
+        ),
+        Method(
+            "expert",
+            "the scripted demonstrator, which sees the simulation: the upper bound",
+            kind="bound",
+            target="mbrl_agents.agents.bounds:ExpertAgent",
+            demonstrations=False,
+        ),
+    )
+}
+
+
+def methods() -> list[str]:
+    """Names of all methods, agents first, then baselines and bounds."""
+    return list(METHODS)
+
+
+def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
+    """``table[name]``.
+
+    Raises:
+        ValueError: for an unknown name, with the valid ones and the nearest.
+    """
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(str(name), table, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(sorted(table))})")
+
+
+def resolve(target: str) -> Any:
+    """The object behind ``module:name``."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

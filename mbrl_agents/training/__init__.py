@@ -1,0 +1,1 @@
+"""Fitting world models and policies to episodes, and keeping what was fitted."""

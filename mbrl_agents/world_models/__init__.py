@@ -1,0 +1,1 @@
+"""World models: one module each; see `mbrl_agents.registry` for their names."""

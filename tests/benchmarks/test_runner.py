@@ -1,0 +1,151 @@
+"""A whole benchmark on the toy environment: results, resuming, failures, reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbrl_agents.benchmarks.report import write_report
+from mbrl_agents.benchmarks.runner import Event, Outcome, run_suite
+from mbrl_agents.benchmarks.suite import Suite, suite_from_dict
+
+ROWS = [
+    "random",
+    "expert",
+    {
+        "method": "simple-policy-cem",
+        "overrides": ["training.model_steps=30", "training.policy_steps=30", "planner.horizon=2"],
+    },
+    {
+        "method": "simple-policy",
+        "overrides": ["training.model_steps=30", "training.policy_steps=30"],
+    },
+    {"method": "sb3-ppo", "steps": 64, "overrides": ["baseline.n_steps=32"]},
+]
+
+
+@pytest.fixture(autouse=True)
+def _toy_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    support = str(Path(__file__).parent.parent / "support")
+    monkeypatch.setenv("PYTHONPATH", support + os.pathsep + os.environ.get("PYTHONPATH", ""))
+
+
+def toy(methods: list[Any], **changes: Any) -> Suite:
+    return suite_from_dict(
+        {
+            "name": "toy",
+            "env": "toy_reach:ToyReach-v0",
+            "tasks": [0],
+            "env_kwargs": {"obs": "pose"},
+            "data": {"episodes": 4},
+            "evaluation": {"episodes": 4, "part": 2},
+            "methods": methods,
+            **changes,
+        }
+    )
+
+
+def run(suite: Suite, folder: Path, **options: Any) -> tuple[Outcome, dict[str, Any], list[Event]]:
+    events: list[Event] = []
+    outcome = run_suite(suite, folder, workers=2, on_event=events.append, **options)
+    return outcome, write_report(suite, outcome, folder), events
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        slow = ("plan_ms", "seconds")
+        return {k: without_times(v) for k, v in value.items() if not any(s in k for s in slow)}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+def test_a_whole_benchmark(tmp_path: Path) -> None:
+    suite = toy(ROWS)
+    folder = tmp_path / "first"
+    _, summary, _ = run(suite, folder)
+    rows = {row["method"]: row for row in summary["methods"]}
+    assert list(rows) == ["random", "expert", "simple-policy-cem", "simple-policy", "sb3-ppo"]
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert rows["expert"]["successes"] == 4
+    for row in rows.values():
+        assert {"obs", "seeds", "episodes", "success_rate", "ci95", "per_task", "assets"} <= set(
+            row
+        )
+        assert row["plan_ms_p50"] <= row["plan_ms_p95"]
+    assert rows["random"]["parameters"] == 0 < rows["sb3-ppo"]["parameters"]
+    assert rows["sb3-ppo"]["env_steps"] == 64
+    assert rows["simple-policy"]["training"] == rows["simple-policy-cem"]["training"]
+
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    lines = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+    assert len(lines) == 5 * 4
+    assert {"suite", "method", "seed", "task", "init_state", "success", "return", "steps",
+            "plan_ms", "assets", "obs"} <= set(lines[0])  # fmt: skip
+    assert [x["init_state"] for x in lines if x["method"] == "simple-policy"] == [0, 1, 2, 3]
+    table = (folder / "summary.md").read_text()
+    assert all(f"| {name}" in table for name in rows)
+    assert "Trained once, and shared: simple-policy-cem, simple-policy" in table
+    assert {p.name for p in (folder / "plots").iterdir()} == {"success.png", "planning_time.png"}
+    _check_tensorboard(folder / "tensorboard")
+
+    # The same again: nothing to do, and the same report.
+    _, again, events = run(suite, folder)
+    assert {event.kind for event in events} == {"found"}
+    assert without_times(again) == without_times(summary)
+
+    # Elsewhere from nothing: the same table.
+    _, elsewhere, _ = run(suite, tmp_path / "second")
+    assert without_times(elsewhere) == without_times(summary)
+
+
+def _check_tensorboard(folder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert {p.name for p in folder.iterdir()} == {
+        f"{name}-seed0-task0"
+        for name in ("random", "expert", "simple-policy-cem", "simple-policy", "sb3-ppo")
+    }
+    for run_folder in folder.iterdir():
+        events = EventAccumulator(str(run_folder))
+        events.Reload()
+        tags = set(events.Tags()["scalars"])
+        assert {"eval/success_rate", "eval/mean_reward"} <= tags, run_folder
+        assert "_hparams_/session_start_info" in events.summary_metadata, run_folder
+        if run_folder.name.startswith("sb3"):
+            assert {"rollout/ep_rew_mean", "rollout/success_rate", "time/fps"} <= tags
+        if run_folder.name.startswith("simple"):
+            assert any(tag.startswith("train/") for tag in tags)
+
+
+def test_a_failing_row_costs_no_other(tmp_path: Path) -> None:
+    # Without a demonstrator neither the expert nor the data work; random does.
+    rows = ["random", "expert", "simple-policy"]
+    suite = toy(rows, env_kwargs={"obs": "pose", "has_expert": False})
+    outcome, summary, events = run(suite, tmp_path)
+    status = {row["method"]: row["status"] for row in summary["methods"]}
+    assert status == {"random": "ok", "expert": "failed", "simple-policy": "failed"}
+    failed = next(row for row in summary["methods"] if row["method"] == "simple-policy")
+    assert "collect" in failed["error"]
+    assert "demonstrator" in failed["error"]
+    assert "simple-policy failed: " in (tmp_path / "summary.md").read_text()
+    assert any(e.kind == "failed" and "demonstrator" in e.detail for e in events)
+    kinds = {outcome.plan.jobs[key].kind for key in outcome.failures}
+    assert kinds == {"collect", "train", "evaluate"}
+
+    # What failed is tried again, what worked is not.
+    _, _, events = run(suite, tmp_path)
+    assert {e.job.kind for e in events if e.kind == "started"} == {"collect", "evaluate"}
+    assert not any("random" in e.job.title for e in events if e.kind == "started")
+
+
+def test_fresh_forgets(tmp_path: Path) -> None:
+    suite = toy(["random"])
+    run(suite, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    _, _, events = run(suite, tmp_path, fresh=True)
+    assert "started" in {event.kind for event in events}
+    assert (tmp_path / "notes.txt").read_text() == "mine"

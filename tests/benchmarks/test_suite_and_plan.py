@@ -1,0 +1,129 @@
+"""Suites: reading, checking, changing; and the jobs they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
+from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
+
+BASE: dict[str, Any] = {
+    "name": "test",
+    "env": "toy_reach:ToyReach-v0",
+    "methods": ["random", "simple-policy-cem", "simple-policy", "simple-cem"],
+}
+
+
+def plan_of(**changes: Any) -> BenchmarkPlan:
+    return make_plan(suite_from_dict({**BASE, **changes}))
+
+
+def kinds(plan: BenchmarkPlan) -> dict[str, int]:
+    found = [job.kind for job in plan.jobs.values()]
+    return {kind: found.count(kind) for kind in ("collect", "train", "evaluate")}
+
+
+@pytest.mark.parametrize("path", sorted(SUITES_FOLDER.glob("*.yaml")), ids=lambda p: p.stem)
+def test_own_suites_are_valid(path: Path) -> None:
+    assert make_plan(load_suite(path.stem)).jobs
+
+
+def test_methods_with_the_same_trained_parts_share_one_training() -> None:
+    plan = plan_of()
+    assert kinds(plan) == {"collect": 1, "train": 1, "evaluate": 7}
+    trainings = {cell.row.name: cell.training for cell in plan.cells}
+    assert trainings["random"] is None
+    shared = {trainings[name] for name in ("simple-policy-cem", "simple-policy", "simple-cem")}
+    assert len(shared) == 1
+    (key,) = shared
+    assert plan.jobs[str(key)].spec["method"] == "simple-policy-cem"
+
+
+def test_other_model_settings_are_trained_apart_but_other_planner_settings_are_not() -> None:
+    def row(**more: Any) -> dict[str, Any]:
+        return {"method": "simple-policy-cem", **more}
+
+    apart = [row(), row(label="big", overrides=["world_model.ensemble=5"])]
+    assert kinds(plan_of(methods=apart))["train"] == 2
+    together = [row(), row(label="long", overrides=["planner.horizon=7"])]
+    assert kinds(plan_of(methods=together)) == {"collect": 1, "train": 1, "evaluate": 4}
+
+
+def test_a_job_key_changes_with_what_decides_its_result_only() -> None:
+    first = plan_of()
+    assert plan_of(name="other").jobs.keys() == first.jobs.keys()
+    more_data = plan_of(data={"episodes": 7})
+    random = next(c for c in more_data.cells if c.row.name == "random")
+    assert random.evaluations[0] in first.jobs
+    agent = next(c for c in more_data.cells if c.row.name == "simple-cem")
+    assert agent.training not in first.jobs
+    assert not set(agent.evaluations) & first.jobs.keys()
+
+
+def test_baselines_wait_for_the_data_only_where_they_read_them() -> None:
+    rows = [
+        {"method": "sb3-sac", "steps": "data"},
+        {"method": "sb3-ppo", "steps": 100},
+        {"method": "sb3-sac-demos", "steps": 100},
+    ]
+    plan = plan_of(methods=rows)
+    needs = {
+        job.spec["method"]: len(job.needs) for job in plan.jobs.values() if job.kind == "train"
+    }
+    assert needs == {"sb3-sac": 1, "sb3-ppo": 0, "sb3-sac-demos": 1}
+
+
+def test_tasks_seeds_and_parts_multiply() -> None:
+    plan = plan_of(tasks=[0, 1], seeds=[0, 1, 2], evaluation={"episodes": 5, "part": 2})
+    assert kinds(plan) == {"collect": 2, "train": 6, "evaluate": 6 * (1 + 3 * 3)}
+    cell = plan.cells[1]
+    spans = [plan.jobs[k].spec for k in cell.evaluations]
+    assert [(s["first"], s["last"]) for s in spans] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_long_chains_come_first() -> None:
+    plan = plan_of()
+    priorities = plan.priorities()
+    by_kind = {job.kind: priorities[key] for key, job in plan.jobs.items()}
+    assert by_kind["collect"] > by_kind["train"] > by_kind["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["simple-cme"]}, "did you mean 'simple-cem'"),
+        ({"methods": []}, "at least one method"),
+        ({"methods": ["random", "random"]}, "label"),
+        ({"methods": [{"method": "random", "stpes": 3}]}, "did you mean 'steps'"),
+        ({"methods": [{"method": "sb3-sac"}]}, "needs steps"),
+        ({"methods": [{"method": "sb3-sac", "steps": "all"}]}, "a number or 'data'"),
+        ({"methods": [{"method": "simple-cem", "overrides": ["planner.horzon=3"]}]}, "horizon"),
+        ({"evaluation": {"episodes": 0}}, "at least 1"),
+        ({"envs": 3}, "did you mean 'env'"),
+        ({"data": 3}, "fields"),
+    ],
+)
+def test_mistakes_are_answered_with_what_is_right(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(**change)
+
+
+def test_suites_are_found_by_name_or_file_and_changed_by_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in BASE.items() if k != "name"}))
+    suite = load_suite(str(path), ["evaluation.episodes=3", "seeds=[4,5]"], ["random"])
+    assert (suite.name, suite.evaluation.episodes, suite.seeds) == ("own", 3, (4, 5))
+    assert [row.name for row in suite.methods] == ["random"]
+    with pytest.raises(ValueError, match="row of own"):
+        load_suite(str(path), methods=["rnadom"])
+    with pytest.raises(FileNotFoundError, match="quick"):
+        load_suite("quikc")
+    with pytest.raises(ValueError, match="KEY=VALUE"):
+        load_suite(str(path), ["fast"])
+    path.write_text("- 1\n")
+    with pytest.raises(ValueError, match="fields of a suite"):
+        load_suite(str(path))

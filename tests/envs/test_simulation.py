@@ -1,0 +1,164 @@
+"""Our stepping and resets against LIBERO's own, on the same scene."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+
+from mbrl_agents.envs.libero.assets import primitive_assets_dir
+from mbrl_agents.envs.libero.init_states import read_init_states
+from mbrl_agents.envs.libero.simulation import Simulation, _build
+from mbrl_agents.envs.libero.suites import SUITES
+
+SPATIAL = SUITES["libero_spatial"]
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return Simulation(SPATIAL, 2, primitive_assets_dir())
+
+
+def _stock(simulation: Simulation, init_state: int) -> Any:
+    """LIBERO's environment in the same state: fixtures, positions, controller goal."""
+    stock = _build(SPATIAL, simulation.task, primitive_assets_dir())
+    model, data = stock.sim.model._model, stock.sim.data._data
+    simulation.reset_to(init_state)
+    model.body_pos[:] = simulation.model.body_pos
+    model.body_quat[:] = simulation.model.body_quat
+    stock.reset()
+    model.body_pos[:] = simulation.model.body_pos
+    model.body_quat[:] = simulation.model.body_quat
+    data.qpos[:], data.qvel[:] = simulation.data.qpos, simulation.data.qvel
+    stock.sim.forward()
+    controller = stock.robots[0].controller
+    controller.update(force=True)
+    controller.reset_goal()
+    return stock
+
+
+def _compare(simulation: Simulation, stock: Any, actions: np.ndarray) -> np.ndarray:
+    """Distance in m of the two grip sites after each action."""
+    distances = []
+    for action in actions:
+        simulation.step(action)
+        stock.step(action)
+        stock.sim.forward()
+        theirs = stock.sim.data._data.site_xpos[simulation._grip_site]
+        distances.append(np.linalg.norm(simulation.grip_position - theirs))
+    return np.array(distances)
+
+
+def test_free_motion_equals_stock(simulation: Simulation) -> None:
+    stock = _stock(simulation, init_state=1)
+    actions = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 7))
+    actions[:, 3:6] *= 0.3
+    actions[:, 2] = np.abs(actions[:, 2])
+    assert _compare(simulation, stock, actions).max() < 1e-6
+
+
+def test_whole_grasp_stays_with_stock(simulation: Simulation) -> None:
+    from mbrl_agents.envs.libero.expert import expert_for
+
+    stock = _stock(simulation, init_state=0)
+    expert = expert_for(simulation)
+    actions, held = [], False
+    for _ in range(45):
+        action = expert.action()
+        actions.append(action)
+        simulation.step(action)
+        held = held or simulation.grasped("akita_black_bowl_1")
+    assert held, "the sequence must contain a grasp"
+    simulation.reset_to(0)
+    assert _compare(simulation, stock, np.array(actions)).max() < 1e-3
+
+
+def test_soft_reset_equals_hard_reset() -> None:
+    """On task 7 the bowl stands on the stove, which a naive soft reset displaces twice."""
+    for task in (4, 7, 9):
+        ours = Simulation(SPATIAL, task, primitive_assets_dir())
+        ours.reset_random(3)  # something to be forgotten
+        ours.reset_random(0)
+        # Freshly compiled and placed from seed 0 by LIBERO itself.
+        theirs = _build(SPATIAL, task, primitive_assets_dir())
+        np.testing.assert_allclose(ours.data.qpos, theirs.sim.data._data.qpos, atol=1e-12)
+        np.testing.assert_allclose(
+            ours.model.body_pos, theirs.sim.model._model.body_pos, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            ours.model.body_quat, theirs.sim.model._model.body_quat, atol=1e-12
+        )
+
+
+def test_predicates_agree_with_stock_contacts(simulation: Simulation) -> None:
+    simulation.reset_to(0)
+    for _ in range(5):
+        simulation.step(np.zeros(7))
+    inner = simulation.inner
+    for name, other in (("akita_black_bowl_1", "plate_1"), ("cookies_1", "plate_1")):
+        ours = simulation.in_contact(inner.get_object(name), inner.get_object(other))
+        theirs = type(inner).check_contact(inner, inner.get_object(name), inner.get_object(other))
+        assert ours == theirs
+    touching = simulation.in_contact(inner.get_object("plate_1"))
+    assert touching, "the plate stands on the table"
+
+
+def test_global_random_state_is_untouched(simulation: Simulation) -> None:
+    np.random.seed(5)
+    expected = np.random.RandomState(5).rand()
+    simulation.reset_random(1)
+    assert np.random.rand() == expected
+
+
+def test_same_trajectory_in_another_process(simulation: Simulation) -> None:
+    script = (
+        "import numpy as np\n"
+        "from mbrl_agents.envs.libero.assets import primitive_assets_dir\n"
+        "from mbrl_agents.envs.libero.simulation import Simulation\n"
+        "from mbrl_agents.envs.libero.suites import SUITES\n"
+        "s = Simulation(SUITES['libero_spatial'], 2, primitive_assets_dir())\n"
+        "s.reset_random(7)\n"
+        "for _ in range(10): s.step(np.full(7, 0.2))\n"
+        "print(s.data.qpos.tobytes().hex(), s.model.body_pos.tobytes().hex())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    simulation.reset_random(7)
+    for _ in range(10):
+        simulation.step(np.full(7, 0.2))
+    positions, bodies = result.stdout.split()
+    assert positions == simulation.data.qpos.tobytes().hex()
+    assert bodies == simulation.model.body_pos.tobytes().hex()
+    assert result.stderr == "", "imports and resets are quiet"
+
+
+def test_init_states_are_read_without_trust(tmp_path: Any) -> None:
+    import pickle
+    import zipfile
+
+    states = read_init_states(SPATIAL.init_states_file(0))
+    assert states.shape == (50, 92)
+    evil = tmp_path / "evil.pruned_init"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(eval))
+    with pytest.raises(ValueError, match="not a file of LIBERO init states"):
+        read_init_states(evil)
+
+
+def test_torques_are_finite_at_the_edge_of_the_workspace(simulation: Simulation) -> None:
+    simulation.reset_to(0)
+    for _ in range(60):
+        simulation.step(np.array([1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]))
+    assert np.isfinite(simulation.data.qpos).all()
+    assert mujoco.mjtWarning.mjWARN_BADQACC not in [
+        i for i, w in enumerate(simulation.data.warning) if w.number
+    ]

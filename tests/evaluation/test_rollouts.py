@@ -1,0 +1,136 @@
+"""Evaluation: records, official states, seeds, statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
+from mbrl_agents.evaluation.rollouts import (
+    EpisodeRecord,
+    evaluate,
+    run_episode,
+)
+from mbrl_agents.evaluation.runs import BoundPredictor
+from mbrl_agents.evaluation.statistics import summarise, wilson_interval
+
+TOY = "toy_reach:ToyReach-v0"
+EXPERT, RANDOM = BoundPredictor("expert"), BoundPredictor("random")
+
+
+def outcome(record: EpisodeRecord) -> tuple[object, ...]:
+    return record.task, record.init_state, record.seed, record.success, record.episode_return
+
+
+def test_expert_succeeds_and_random_does_not() -> None:
+    expert = summarise(evaluate(EXPERT, TOY, episodes=10))
+    random = summarise(evaluate(RANDOM, TOY, episodes=10))
+    assert expert["success_rate"] == 1.0
+    assert random["success_rate"] < 0.5
+    assert expert["per_task"]["0"] == {"episodes": 10, "successes": 10, "success_rate": 1.0}
+    assert expert["assets"] == "none"
+
+
+def test_any_number_of_workers_and_any_part_give_the_same_episodes() -> None:
+    whole = [outcome(r) for r in evaluate(RANDOM, TOY, episodes=6, tasks=[0, 1], seed=3)]
+    two = evaluate(RANDOM, TOY, episodes=6, tasks=[0, 1], seed=3, workers=2)
+    assert [outcome(r) for r in two] == whole
+    part = evaluate(RANDOM, TOY, episodes=range(2, 4), tasks=[1], seed=3)
+    assert [outcome(r) for r in part] == whole[8:10]
+    other = evaluate(RANDOM, TOY, episodes=6, tasks=[0, 1], seed=4)
+    assert [outcome(r) for r in other] != whole
+
+
+def test_official_initial_states_are_gone_through_in_order() -> None:
+    assert [r.init_state for r in evaluate(EXPERT, TOY, episodes=4)] == [0, 1, 2, 3]
+    assert {r.init_state for r in evaluate(EXPERT, TOY, init="random")} == {None}
+    with pytest.raises(ValueError, match="10 official initial states"):
+        evaluate(EXPERT, TOY, episodes=11)
+    with pytest.raises(ValueError, match="benchmark"):
+        evaluate(EXPERT, TOY, init="official")
+
+
+def test_environments_without_official_states_work() -> None:
+    records = evaluate(RANDOM, "Pendulum-v1", episodes=2, init="random")
+    assert [r.steps for r in records] == [200, 200]
+    assert records[0].task is None
+
+
+def test_predictor_state_travels_and_starts_empty() -> None:
+    class Counter:
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            assert (state is None) == bool(episode_start[0])
+            return np.zeros(7, np.float32), (state or 0) + 1
+
+    env = make_env(TOY, {})
+    assert run_episode(env, Counter(), seed=0).steps == 40
+
+
+def test_records_write_one_flat_line() -> None:
+    record = evaluate(EXPERT, TOY, episodes=1)[0]
+    line = record.to_json()
+    assert line["plan_ms"] == pytest.approx(np.mean(record.plan_ms), abs=1e-3)
+    assert line["suite"] == "toy"
+    assert all(isinstance(v, int | float | str | bool | None) for v in line.values())
+
+
+def test_wilson_interval_against_published_values() -> None:
+    # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3.
+    for successes, trials, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(20, 20)[1] == 1.0
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="between 0 and 3"):
+        wilson_interval(4, 3)
+
+
+def test_percentiles_are_over_all_steps() -> None:
+    def record(times: tuple[float, ...]) -> EpisodeRecord:
+        return EpisodeRecord(0, 0, 0, False, 2.0 * len(times), len(times), times)
+
+    summary = summarise([record((1.0,)), record((3.0,) * 99)])
+    assert summary["plan_ms_p50"] == 3.0
+    assert summary["reward_per_step_best"] == 2.0
+    with pytest.raises(ValueError, match="no episodes"):
+        summarise([])
+
+
+def _fail(cache: EnvCache, job: int) -> int:
+    if job == 2:
+        raise ValueError("job 2")
+    return job
+
+
+def _die(cache: EnvCache, job: int) -> int:
+    import os
+
+    os._exit(1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_job_raises_after_the_results_before_it(workers: int) -> None:
+    results = ordered_map(_fail, range(5), workers=workers)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="job 2"):
+        next(results)
+
+
+def test_a_dead_worker_is_reported() -> None:
+    with pytest.raises(RuntimeError, match="worker process ended"):
+        list(ordered_map(_die, range(3), workers=2))
+
+
+def test_video(tmp_path) -> None:
+    pytest.importorskip("imageio")
+    from mbrl_agents.evaluation.video import record_video
+
+    env = make_env(TOY, {"render_mode": "rgb_array"})
+    record_video(tmp_path / "films" / "one.gif", env, EXPERT(env), init_state=1)
+    assert (tmp_path / "films" / "one.gif").stat().st_size > 0
+    with pytest.raises(ValueError, match="rgb_array"):
+        record_video(tmp_path / "two.gif", make_env(TOY, {}), EXPERT(env))

@@ -1,0 +1,79 @@
+"""The commands and code that README and CONTRIBUTING show do run (with smaller numbers)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SMALLER = [
+    (r"--episodes \d+", "--episodes 2"),
+    (r"(mbrl train .*)", r"\1 training.model_steps=20 training.policy_steps=20"),
+    (r"(mbrl eval .*)", r"\1 env.max_episode_steps=10"),
+    (r"(mbrl bench .*)", r"\1 evaluation.episodes=1 env_kwargs.max_episode_steps=10"),
+    (r"episodes=60", "episodes=2"),
+    (r"n_eval_episodes=5", "n_eval_episodes=1"),
+    (r"total_timesteps=5_000", "total_timesteps=210"),
+    (r"make_agent\((.*)\)", r"make_agent(\1, training={'model_steps': 20, 'policy_steps': 20, "
+     r"'random_steps': 200, 'round_steps': 200, 'refit_steps': 5})"),
+    (r'(env = gym.make\("mbrl.*)\)', r"\1, max_episode_steps=10)"),
+    (r'(env = gym.make\("Pendulum-v1")', r"\1, max_episode_steps=20"),
+]  # fmt: skip
+
+
+def blocks(file: str, language: str) -> list[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found = re.findall(rf"<!-- tested -->\n```{language}\n(.*?)```", text, flags=re.DOTALL)
+    assert found, f"{file} has no tested {language} block"
+    return found
+
+
+def smaller(text: str) -> str:
+    for pattern, replacement in SMALLER:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+@pytest.mark.libero
+@pytest.mark.slow
+def test_readme_commands(tmp_path: Path) -> None:
+    mbrl = Path(sys.executable).with_name("mbrl")
+    for line in "".join(blocks("README.md", "bash")).splitlines():
+        command = shlex.split(smaller(line))
+        assert command[0] == "mbrl"
+        done = subprocess.run(
+            [str(mbrl), *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip(), line
+
+
+@pytest.mark.libero
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_readme_code(tmp_path: Path, number: int) -> None:
+    code = smaller(blocks("README.md", "python")[number])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_suite_of_contributing_is_valid() -> None:
+    from mbrl_agents.benchmarks.plan import make_plan
+    from mbrl_agents.benchmarks.suite import suite_from_dict
+
+    suite = suite_from_dict(yaml.safe_load(blocks("CONTRIBUTING.md", "yaml")[0]))
+    assert make_plan(suite).jobs

@@ -1,0 +1,90 @@
+"""Sequence batches: alignment, padding, masks, targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mbrl_agents.data.episode import Episode
+from mbrl_agents.training.batches import EpisodeTensors, split_episodes
+
+
+def episode(steps: int, offset: float, success: bool = True) -> Episode:
+    count = np.arange(steps + 1, dtype=np.float32)[:, None] + offset
+    return Episode(
+        {"obs": count},
+        actions=(count[:-1] - offset) / 10,
+        labels=np.full((steps, 1), np.nan, np.float32),
+        rewards=count[:-1, 0],
+        terminated=success,
+        success=success,
+    )
+
+
+@pytest.fixture
+def data() -> EpisodeTensors:
+    return EpisodeTensors([episode(3, 100), episode(5, 200, success=False)])
+
+
+def test_entries_of_one_index_belong_together(data):
+    batch = data.sequences(data.steps, 1, 0)
+    assert batch.obs["obs"][:, 0, 0].tolist() == [100, 101, 102, 200, 201, 202, 203, 204]
+    assert torch.equal(batch.next_obs["obs"], batch.obs["obs"] + 1)
+    assert batch.reward[:, 0].tolist() == batch.obs["obs"][:, 0, 0].tolist()
+    assert batch.is_first[:, 0].nonzero()[:, 0].tolist() == [0, 3]
+    assert batch.terminated[:, 0].nonzero()[:, 0].tolist() == [2]
+    assert batch.steps_to_go[:3, 0].tolist() == [2, 1, 0]
+    assert batch.steps_to_go[3:].isnan().all()
+    assert batch.prev_action[:, 0, 0].tolist() == pytest.approx([0, 0, 0.1, 0, 0, 0.1, 0.2, 0.3])
+    assert batch.label.isnan().all()
+
+
+def test_sequences_never_leave_their_episode(data):
+    batch = data.sequences(data.steps, 4, 1)
+    assert batch.mask[0].tolist() == [False, True, True, True]
+    assert batch.is_first[0].tolist() == [False, True, False, False]
+    assert batch.mask[2].tolist() == [True, True, False, False]
+    assert batch.obs["obs"][2, :, 0].tolist() == [101, 102, 102, 102]
+    assert batch.terminated[2].tolist() == [False, True, False, False]
+    assert batch.mask[3].tolist() == [False, True, True, True]
+    assert batch.obs["obs"][3, :, 0].tolist() == [200, 200, 201, 202]
+
+
+def test_whole_episodes_are_padded_to_the_longest(data):
+    batch = data.whole(torch.tensor([0, 1]))
+    assert batch.mask.sum(1).tolist() == [3, 5]
+    assert batch.is_first.sum(1).tolist() == [1, 1]
+
+
+def test_samples_follow_the_generator(data):
+    a, b = (
+        data.sample(6, 2, generator=torch.Generator().manual_seed(1)).obs["obs"] for _ in range(2)
+    )
+    assert torch.equal(a, b)
+
+
+def test_actions_are_scaled_from_their_bounds():
+    data = EpisodeTensors([episode(3, 0)], low=np.array([0.0]), high=np.array([0.2]))
+    assert data.action[:3, 0].tolist() == pytest.approx([-1.0, 0.0, 1.0], abs=1e-6)
+
+
+def test_unusable_episodes_are_refused():
+    with pytest.raises(ValueError, match="no episodes"):
+        EpisodeTensors([])
+    other = Episode(
+        {"pose": np.zeros((2, 1))}, np.zeros((1, 1)), np.zeros((1, 1)), np.zeros(1), True, True
+    )
+    with pytest.raises(ValueError, match="'obs'"):
+        EpisodeTensors([episode(3, 0), other])
+
+
+def test_whole_episodes_are_held_out():
+    episodes = [episode(3, 100 * i) for i in range(10)]
+    train, held = split_episodes(episodes, 0.2, seed=0)
+    assert (len(train), len(held)) == (8, 2)
+    assert not {id(e) for e in train} & {id(e) for e in held}
+    assert [id(e) for e in split_episodes(episodes, 0.2, seed=0)[1]] == [id(e) for e in held]
+    assert len(split_episodes(episodes[:2], 0.01, seed=0)[1]) == 1
+    assert split_episodes(episodes[:1], 0.5, seed=0)[1] == []
+    assert split_episodes(episodes, 0.0, seed=0)[1] == []

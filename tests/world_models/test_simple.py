@@ -1,0 +1,173 @@
+"""SimpleWorldModel: what it reads, that it learns, and what imagining gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from mbrl_agents import make_world_model
+from mbrl_agents.training.batches import EpisodeTensors
+from mbrl_agents.training.fitting import TrainingConfig, fit_world_model
+from mbrl_agents.world_models.vectors import relative_pairs
+from toy_grasp import demonstrations
+
+ACTIONS = spaces.Box(-1.0, 1.0, (7,), np.float32)
+POSES = spaces.Dict({"pose": spaces.Box(-np.inf, np.inf, (21,), np.float32)})
+SMALL = {"hidden": (64,), "head_hidden": (64,), "outcome_hidden": (32,)}
+
+
+@pytest.fixture(scope="module")
+def data() -> EpisodeTensors:
+    return EpisodeTensors(demonstrations(8))
+
+
+def observed(model, data, count=4):
+    batch = data.sequences(data.steps[:count], 1, 0)
+    obs = {key: value[:, 0] for key, value in batch.obs.items()}
+    first = torch.ones(count, dtype=torch.bool)
+    return model.observe(model.initial(count), obs, batch.prev_action[:, 0], first)
+
+
+def test_it_overfits_one_batch(data):
+    model = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    generator = torch.Generator().manual_seed(0)
+    batch = data.sample(48, 4, generator=generator)
+    model.fit_statistics(data.sample(500, 2, generator=generator))
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    first = None
+    for _ in range(300):
+        loss, parts = model.loss(batch)
+        first = first or parts
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for name in ("dynamics", "reward", "continue", "steps"):
+        assert parts[name] < 0.15 * first[name], name
+
+
+def test_long_imagination_follows_the_environment(data):
+    model = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    config = TrainingConfig(model_steps=600, evaluate_every=300, batch_size=192)
+    fit_world_model(model, data, None, config)
+    batch = data.sequences(data.first, 10, 0)
+    start = {"obs": batch.obs["pose"][:, 0], "prev_obs": batch.obs["pose"][:, 0]}
+    with torch.no_grad():
+        state = start
+        for step in range(10):
+            state = model.imagine_step(state, batch.action[:, step])
+        rollout = model.imagine(start, batch.action)
+    moved = (batch.next_obs["pose"][:, -1, :3] - batch.obs["pose"][:, 0, :3]).norm(dim=-1)
+    missed = (state["obs"][:, :3] - batch.next_obs["pose"][:, -1, :3]).norm(dim=-1)
+    assert missed.mean() < 0.25 * moved.mean()
+    assert torch.allclose(rollout.features[:, -1], model.features(state), atol=1e-4)
+
+
+def test_a_rollout_has_what_planners_need(data):
+    model = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    rollout = model.imagine(observed(model, data), torch.zeros(4, 6, 7))
+    assert rollout.features.shape == (4, 6, model.feature_size)
+    for name in ("reward", "continues", "value", "disagreement", "steps_to_go"):
+        assert getattr(rollout, name).shape == (4, 6)
+    assert (rollout.disagreement > 0).all()
+    assert ((rollout.value > 0) & (rollout.value <= 1)).all()
+    assert torch.allclose(rollout.value, 0.99**rollout.steps_to_go)
+
+
+def test_one_member_has_no_disagreement(data):
+    model = make_world_model("simple", POSES, ACTIONS, ensemble=1, **SMALL)
+    assert model.imagine(observed(model, data), torch.zeros(4, 2, 7)).disagreement is None
+
+
+def test_disagreement_grows_away_from_the_data(data):
+    model = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    fit_world_model(model, data, None, TrainingConfig(model_steps=200, evaluate_every=200))
+    state = observed(model, data)
+    away = {key: value + 0.8 for key, value in state.items()}
+    actions = torch.zeros(4, 3, 7)
+    near, far = (model.imagine(s, actions).disagreement.mean() for s in (state, away))
+    assert far > 2 * near
+
+
+def test_velocity_is_visible_and_forgotten_when_an_episode_begins(data):
+    model = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    obs = {"pose": torch.randn(2, 21)}
+    before = {"obs": torch.zeros(2, 21), "prev_obs": torch.zeros(2, 21)}
+    after = model.observe(before, obs, torch.zeros(2, 7), torch.tensor([True, False]))
+    assert torch.equal(after["prev_obs"][0], obs["pose"][0])
+    assert torch.equal(after["prev_obs"][1], torch.zeros(21))
+
+
+def test_relative_positions_come_from_the_pose_layout():
+    box = lambda n: spaces.Box(-1, 1, (n,), np.float32)  # noqa: E731
+    assert relative_pairs({"pose": 21}) == [[0, 7], [0, 14], [7, 14]]
+    assert relative_pairs({"extra": 2, "pose": 14}) == [[2, 9]]
+    for sizes in ({"pose": 7}, {"pose": 20}, {"obs": 21}):
+        assert relative_pairs(sizes) == []
+    model = make_world_model("simple", POSES, ACTIONS)
+    assert model.feature_size == 2 * 21 + 2 * 9
+    assert make_world_model("simple", POSES, ACTIONS, relative=[]).feature_size == 42
+    assert make_world_model("simple", POSES, ACTIONS, fine=0.0).feature_size == 51
+    assert make_world_model("simple", box(21), ACTIONS).feature_size == 42
+
+
+def test_keys_are_concatenated_in_the_order_of_the_space():
+    space = spaces.Dict(
+        {
+            "task": spaces.Box(0, 1, (2,), np.float32),
+            "pose": spaces.Box(-1, 1, (7,), np.float32),
+        }
+    )
+    model = make_world_model("simple", space, ACTIONS)
+    obs = {key: torch.full((1, *box.shape), float(i)) for i, (key, box) in enumerate(space.items())}
+    state = model.observe(model.initial(1), obs, torch.zeros(1, 7), torch.ones(1, dtype=torch.bool))
+    assert state["obs"].tolist() == [torch.cat([obs[k][0] for k in space.spaces]).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Dict({"image": spaces.Box(0, 255, (64, 64, 3), np.uint8)}), "'image'.*shape"),
+        (spaces.Discrete(3), "need a Box"),
+        (spaces.Dict({"d": spaces.Discrete(3)}), "'d' is a Discrete"),
+    ],
+)
+def test_other_observations_are_refused(space, message):
+    with pytest.raises(ValueError, match=message):
+        make_world_model("simple", space, ACTIONS)
+
+
+def test_bfloat16_networks_keep_float32_states(data):
+    model = make_world_model("simple", POSES, ACTIONS, dtype="bfloat16", **SMALL)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    fit_world_model(model, data, None, TrainingConfig(model_steps=20, evaluate_every=20))
+    rollout = model.imagine(observed(model, data), torch.zeros(4, 3, 7))
+    assert rollout.features.dtype == rollout.steps_to_go.dtype == torch.float32
+    assert rollout.reward.isfinite().all()
+
+
+def test_failures_may_count_as_the_longest_way(data):
+    batch = data.sequences(data.steps[:8], 3, 1)
+    unknown = torch.full_like(batch.steps_to_go, torch.nan)
+    failed = type(batch)(**{**vars(batch), "steps_to_go": unknown})
+    for count, zero in ((False, True), (True, False)):
+        model = make_world_model("simple", POSES, ACTIONS, failures_count=count, **SMALL)
+        loss, parts = model.loss(failed)
+        assert loss.isfinite()
+        assert (parts["steps"] == 0).item() is zero
+
+
+def test_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    a = make_world_model("simple", POSES, ACTIONS, seed=5)
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    b = make_world_model("simple", POSES, ACTIONS, seed=5)
+    c = make_world_model("simple", POSES, ACTIONS, seed=6)
+    assert torch.equal(before, torch.random.get_rng_state())
+    same = [torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)]
+    other = [torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)]
+    assert all(same)
+    assert not all(other)
