@@ -124,16 +124,9 @@ def _teachers(suite: Suite) -> dict[str, Row]:
             and row.steps == 0
             and trained[row.name].items() <= trained[other.name].items()
         ]
-        # The one that trains most; the first of equals, so that all of them agree.  A planner
-        # that searches also notes which actions are binary in the data.
-        teachers[row.name] = max(
-            covering, key=lambda o: (len(trained[o.name]), _searches(o)), default=row
-        )
+        # The one that trains most; the first of equals, so that all of them agree.
+        teachers[row.name] = max(covering, key=lambda o: len(trained[o.name]), default=row)
     return teachers
-
-
-def _searches(row: Row) -> bool:
-    return hasattr(resolve_config(row.method, row.overrides).planner, "binary_dims")
 
 
 def _trained_parts(row: Row) -> dict[str, str]:

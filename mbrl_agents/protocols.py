@@ -198,6 +198,11 @@ class Planner(Protocol):
         ...
 
 
+def shifted(plan: Tensor) -> Tensor:
+    """A plan ``(B, H, A)`` one control step later: the first step dropped, the last repeated."""
+    return torch.cat([plan[:, 1:], plan[:, -1:]], 1)
+
+
 def tree_map(function: Any, tree: Any, *others: Any) -> Any:
     """Apply ``function`` to the tensors of one or several pytrees of equal structure."""
     if isinstance(tree, Tensor):
@@ -219,5 +224,6 @@ __all__ = [
     "Rollout",
     "SequenceBatch",
     "WorldModel",
+    "shifted",
     "tree_map",
 ]

@@ -79,11 +79,23 @@ METHODS = {
     for method in (
         Method(
             "simple-cem",
-            "random CEM on a learned pose model, planning on steps to go",
+            "random CEM on a learned pose model, planning on reward and steps to go",
             world_model="simple",
             planner="cem",
             objective="progress",
-            defaults={"planner.horizon": 30, "planner.hold": 3, "objective.mode": "mean"},
+            # Far ahead, and only where the ensemble agrees: see docs/methods.md for what each
+            # of these is worth.
+            defaults={
+                "planner.horizon": 36,
+                "planner.hold": 3,
+                "planner.replan": 3,
+                "planner.iterations": 3,
+                "planner.init_std": 0.7,
+                "objective.mode": "mean",
+                "objective.disagreement": 300.0,
+                "objective.reward": 100.0,
+                "objective.end_reward": 4.0,
+            },
         ),
         Method(
             "simple-policy",
@@ -100,6 +112,7 @@ METHODS = {
             policy="gaussian",
             planner="policy-guided-cem",
             objective="progress",
+            defaults={"objective.disagreement": 20.0},
         ),
         Method(
             "sb3-sac",

@@ -152,7 +152,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
 
     @property
     def assets_kind(self) -> str:
-        """"primitive" or "official": which models are shown and simulated."""
+        """ "primitive" or "official": which models are shown and simulated."""
         return self._assets.kind
 
     @property

@@ -108,7 +108,8 @@ def _task_map() -> dict[str, list[str]]:
     """LIBERO's table of tasks, executed from its file alone (its package imports torch)."""
     path = libero_package() / "benchmark" / "libero_suite_task_map.py"
     spec = importlib.util.spec_from_file_location("_libero_task_map", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return dict(module.libero_task_map)

@@ -38,6 +38,11 @@ class RandomAgent:
         self.action_space: spaces.Box = env.action_space
         self.seed = seed
 
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the draws."""
+        if seed is not None:
+            self.seed = seed
+
     def predict(
         self,
         observation: Any,

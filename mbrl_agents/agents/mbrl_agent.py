@@ -100,16 +100,17 @@ class MBRLAgent(BaseAlgorithm):
         self._setup_model()
 
     def _setup_model(self) -> None:
-        self.set_random_seed(self.seed)
         seed = int(self.seed or 0)
         self.policy = PlanningPolicy(
             self.observation_space, self.action_space, self.config, seed=seed
         ).to(self.device)
+        self.set_random_seed(self.seed)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Seed the spaces and environments; unlike SB3, no global generator is touched."""
+        """Seed spaces, environments and planning; unlike SB3, no global generator is touched."""
         if seed is None:
             return
+        self.policy.seed = seed
         self.action_space.seed(seed)
         if self.env is not None:
             self.env.seed(seed)
@@ -209,11 +210,6 @@ class MBRLAgent(BaseAlgorithm):
                     **arguments("policy", training.policy_steps),
                 )
                 metrics |= {f"policy/{k}": v for k, v in result.metrics.items()}
-            if len(labels):
-                sign = (labels.abs() == 1.0).all(0)
-                both = (labels == 1.0).any(0) & (labels == -1.0).any(0)
-                self.policy.found_binary(tuple((sign & both).nonzero()[:, 0].tolist()))
-                self.config = self.policy.config
         finally:
             torch.set_num_threads(threads)
         self.policy.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from mbrl_agents.config import MethodConfig
-from mbrl_agents.protocols import Plan, tree_map
+from mbrl_agents.protocols import Plan, shifted, tree_map
 from mbrl_agents.registry import METHODS, OBJECTIVES, PLANNERS, POLICIES, WORLD_MODELS, lookup
 
 
@@ -25,12 +24,14 @@ class ActingState(NamedTuple):
         plan: the last plan, to warm-start the next.
         calls: ``(B,)`` how often this state was advanced: with the agent's seed it fixes the
             planner's noise.
+        age: ``(B,)`` steps of the plan that were executed.
     """
 
     model: Any
     action: Tensor
     plan: Plan
     calls: Tensor
+    age: Tensor
 
 
 class PlanningPolicy(BasePolicy):
@@ -85,12 +86,6 @@ class PlanningPolicy(BasePolicy):
         self.planner: Any = PLANNERS[recipe.planner].load()[0](config.planner)
         self.objective: Any = OBJECTIVES[recipe.objective].load()[0](config.objective)
 
-    def found_binary(self, dims: tuple[int, ...]) -> None:
-        """Tell the planner which action dimensions are binary, unless its settings say so."""
-        planner = self.config.planner
-        if getattr(planner, "binary_dims", ()) is None:
-            self.use(replace(self.config, planner=replace(planner, binary_dims=dims)))
-
     # -- acting -------------------------------------------------------------------------
 
     def predict(
@@ -141,8 +136,9 @@ class PlanningPolicy(BasePolicy):
             action = torch.zeros(batch, self.world_model.action_size, device=device)
             is_first = torch.ones(batch, dtype=torch.bool, device=device)
             plan, calls = None, torch.zeros(batch, dtype=torch.long)
+            age = torch.zeros(batch, dtype=torch.long)
         else:
-            model_state, action, plan, calls = state
+            model_state, action, plan, calls, age = state
             if len(action) != batch:
                 raise ValueError(
                     f"the state belongs to {len(action)} environments, the observation to {batch}"
@@ -152,23 +148,63 @@ class PlanningPolicy(BasePolicy):
         model_state = self.world_model.observe(model_state, obs, action, is_first)
         words = np.random.SeedSequence([self.seed, int(calls.max())]).generate_state(1)
         generator = torch.Generator().manual_seed(int(words[0]))
-        plan = self.planner.plan(
+        due = is_first.cpu() | (age >= self.config.planner.replan)
+        age = torch.where(due, 1, age + 1)
+        plan = self._plan(model_state, plan, is_first, due, generator)
+        action = plan.actions[:, 0]
+        if not deterministic:
+            noise = torch.randn(action.shape[1:], generator=generator).to(device)
+            noisy = (action + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
+            noisy = torch.where(self.world_model.actions.binary, action, noisy)
+            action = noisy
+        return action, ActingState(model_state, action, plan, calls + 1, age)
+
+    def _plan(
+        self,
+        state: Any,
+        plan: Plan | None,
+        is_first: Tensor,
+        due: Tensor,
+        generator: torch.Generator,
+    ) -> Plan:
+        """A new plan for the environments that are ``due``, the rest of the old for the others."""
+        if plan is None or bool(due.all()):
+            return self._search(state, plan, is_first, generator)
+        going_on = Plan(
+            shifted(plan.actions), shifted(plan.mean), shifted(plan.std), plan.score, plan.info
+        )
+        rows = due.nonzero()[:, 0].to(is_first.device)
+        if not len(rows):
+            return going_on
+        new = self._search(
+            tree_map(lambda x: x[rows], state), select_plan(plan, rows), is_first[rows], generator
+        )
+        return Plan(
+            *(
+                old.index_copy(0, rows, fresh)
+                for old, fresh in (
+                    (going_on.actions, new.actions),
+                    (going_on.mean, new.mean),
+                    (going_on.std, new.std),
+                    (going_on.score, new.score),
+                )
+            ),
+            new.info,
+        )
+
+    def _search(
+        self, state: Any, plan: Plan | None, is_first: Tensor, generator: torch.Generator
+    ) -> Plan:
+        found: Plan = self.planner.plan(
             self.world_model,
-            model_state,
+            state,
             objective=self.objective,
             prior=self.prior,
             warm_start=plan,
             is_first=is_first,
             generator=generator,
         )
-        action = plan.actions[:, 0]
-        if not deterministic:
-            noise = torch.randn(action.shape[1:], generator=generator).to(device)
-            noisy = (action + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
-            binary = list(getattr(self.config.planner, "binary_dims", None) or ())
-            noisy[:, binary] = action[:, binary]
-            action = noisy
-        return action, ActingState(model_state, action, plan, calls + 1)
+        return found
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """One memoryless step (SB3's hook); `predict` is what carries state."""
@@ -191,12 +227,17 @@ class PlanningPolicy(BasePolicy):
         }
 
 
+def select_plan(plan: Plan, rows: Any) -> Plan:
+    """The plans of some environments."""
+    return Plan(plan.actions[rows], plan.mean[rows], plan.std[rows], plan.score[rows], plan.info)
+
+
 def select(state: ActingState, rows: Any) -> ActingState:
     """The acting state of some of its environments."""
-    plan = state.plan
     return ActingState(
         tree_map(lambda x: x[rows], state.model),
         state.action[rows],
-        Plan(plan.actions[rows], plan.mean[rows], plan.std[rows], plan.score[rows], plan.info),
+        select_plan(state.plan, rows),
         state.calls[rows],
+        state.age[rows],
     )

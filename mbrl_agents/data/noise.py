@@ -1,9 +1,11 @@
-"""Disturbances of a demonstrator, so that its data show how to recover.
+"""Disturbances of a demonstrator, so that its data show how to recover, and what fails.
 
 Two kinds for the arm, mixed per episode: temporally correlated Gaussian noise on every action (as
 in DART, Laskey et al. 2017, arXiv:1703.09327, with correlation in time so that it does not average
-out), and bursts of a random action held for some steps, after which the demonstrator finds its way
-back from where it ended up.  One for the gripper: held at the opposite of the command for a while.
+out), and bursts of a random action held for some steps, after which the demonstrator finds its
+way back from where it ended up.  In disturbed episodes the gripper's command is inverted now and
+then as well: a world model that only ever saw it close around the object believes that closing
+anywhere is grasping.
 """
 
 from __future__ import annotations
@@ -38,14 +40,14 @@ class NoiseConfig:
 
     clean: float = 0.15
     bursts: float = 0.4
-    both: float = 0.2
-    std: tuple[float, float] = (0.1, 0.5)
-    correlation: float = 0.8
+    both: float = 0.3
+    std: tuple[float, float] = (0.1, 0.7)
+    correlation: float = 0.9
     burst_probability: float = 0.03
-    burst_steps: tuple[int, int] = (3, 12)
+    burst_steps: tuple[int, int] = (4, 20)
     flip_probability: float = 0.02
-    flip_steps: tuple[int, int] = (4, 20)
-    scale: tuple[float, ...] = (1.0, 1.0, 1.0, 0.15, 0.15, 0.15, 0.0)
+    flip_steps: tuple[int, int] = (4, 60)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0)
 
     def __post_init__(self) -> None:
         for name in ("clean", "bursts", "both", "burst_probability", "flip_probability"):
@@ -53,10 +55,12 @@ class NoiseConfig:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0.0 <= self.correlation < 1.0:
             raise ValueError(f"correlation must lie in [0, 1), got {self.correlation}")
-        for name in ("std", "burst_steps", "flip_steps"):
+        for name, least in (("std", 0), ("burst_steps", 1), ("flip_steps", 1)):
             low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ValueError(f"{name} must be a range 0 <= low <= high, got {(low, high)}")
+            if not least <= low <= high:
+                raise ValueError(
+                    f"{name} must be a range {least} <= low <= high, got {(low, high)}"
+                )
 
 
 class Disturbance:
@@ -94,7 +98,9 @@ class Disturbance:
             self._burst_left = int(rng.integers(config.burst_steps[0], config.burst_steps[1] + 1))
             self._burst_action = rng.uniform(self._low, self._high)
         if self._flip_left == 0 and rng.random() < self._flip_probability:
-            self._flip_left = int(rng.integers(config.flip_steps[0], config.flip_steps[1] + 1))
+            # Log-uniform: mostly short, now and then the length of a whole approach.
+            shortest, longest = np.log(config.flip_steps)
+            self._flip_left = round(np.exp(rng.uniform(shortest, longest)))
             self._flip_value = float(self._low[-1] if action[-1] > 0 else self._high[-1])
         innovation = rng.standard_normal(len(action))
         rho = config.correlation

@@ -270,11 +270,6 @@ def _rebuilt(trained: Any, method: str, overrides: Sequence[str]) -> Any:
             raise ValueError(
                 f"the weights of {trained.config.method} do not fit {method}: {error}"
             ) from error
-    # Which actions are binary was found in the data, not set by the user.
-    binary = getattr(trained.config.planner, "binary_dims", None)
-    if binary is not None:
-        agent.policy.found_binary(tuple(binary))
-        agent.config = agent.policy.config
     agent.policy.eval()
     agent.fitted = trained.fitted
     return agent

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl_agents.planners.switching import SwitchTable
-from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel, tree_map
+from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel, shifted, tree_map
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,15 @@ class CEMConfig:
     Attributes:
         horizon: ``H``, control steps that are imagined.
         hold: control steps each decision is held; a plan has ``ceil(horizon / hold)`` decisions.
+        replan: control steps between searches; the plan goes on being executed in between.
         samples: candidates per iteration.
         elites: best candidates the distribution is refitted to.
         iterations: refits; fewer when ``tolerance`` is met.
         init_std: std the search starts with, and its upper bound.
         min_std: floor of the std.
         std_scale_by_dim: factor of ``init_std`` and ``min_std`` per action dimension; one unit of
-            rotation may be far more than one unit of translation.  None: 1 everywhere, unless
-            the agent takes it from the actions in its data.
+            rotation may be far more than one unit of translation.  None: from the actions in the
+            model's data (``model.actions``), else 1 everywhere.
         momentum: weight of the old distribution when refitting, in [0, 1).
         correlation: of the noise of neighbouring decisions (first-order), in [0, 1).
         keep_elites: elites that take part in the next iteration's selection as they are.
@@ -34,13 +35,14 @@ class CEMConfig:
         returns: "best", the best plan seen, or "mean", that of the final distribution.
         tolerance: an environment's search stops when its mean moves less; 0 for never.
         binary_dims: action dimensions that are only ever -1 or +1; a plan switches each of them
-            once at most.  None: none, unless the agent finds some in its data.
+            once at most.  None: from the actions in the model's data, else none.
         warm_mass: probability a warm start or prior gives to its own switch time.
         low, high: action bounds.
     """
 
     horizon: int = 10
     hold: int = 1
+    replan: int = 1
     samples: int = 100
     elites: int = 10
     iterations: int = 5
@@ -69,6 +71,8 @@ class CEMConfig:
             raise ValueError("momentum and correlation must lie in [0, 1)")
         if not 0 <= self.keep_elites <= self.elites:
             raise ValueError(f"keep_elites must lie in 0..{self.elites}, got {self.keep_elites}")
+        if not 1 <= self.replan <= self.horizon:
+            raise ValueError(f"replan must lie in 1..{self.horizon}, got {self.replan}")
         if self.returns not in ("best", "mean"):
             raise ValueError(f"returns must be 'best' or 'mean', got {self.returns!r}")
         if not self.low < self.high:
@@ -122,7 +126,7 @@ class CEMPlanner:
         """
         generator = generator or torch.Generator().manual_seed(0)
         leaf = _leaf(state)
-        search = _Search(self.config, len(leaf), model.action_size, leaf.device)
+        search = _Search(_filled(self.config, model), len(leaf), model.action_size, leaf.device)
         warm = self._warm(warm_start, is_first, search) if self.config.warm_start else None
         start = self._start(model, state, search, prior, warm, generator)
         return self._search(model, state, objective, search, start, generator)
@@ -155,7 +159,7 @@ class CEMPlanner:
                 f"the warm start has shape {tuple(plan.mean.shape)}, "
                 f"this planner's plans {tuple(blank.mean.shape)}"
             )
-        mean, actions = _shift(plan.mean), _shift(plan.actions)
+        mean, actions = shifted(plan.mean), shifted(plan.actions)
         known = ~blank.known
         if is_first is not None:
             fresh = is_first.to(mean.device)[:, None, None]
@@ -188,7 +192,7 @@ class CEMPlanner:
             actions = search.to_steps(candidates)  # (B, K, H, A)
             rollout = model.imagine(repeated, actions.flatten(0, 1))
             scores = objective.score(rollout).float().reshape(search.batch, config.samples)
-            scores = self._adjusted(scores, actions, start)
+            scores = self._adjusted(scores, actions, start, search)
             scores = torch.where(scores.isfinite(), scores, -torch.inf)
             if first is None:
                 first = (candidates[:, 0].clone(), scores[:, 0].clone())
@@ -207,7 +211,7 @@ class CEMPlanner:
             actions, score = search.to_steps(search.best[:, None])[:, 0], search.best_score
         return Plan(actions, mean, std, score, {"iterations": float(iterations)})
 
-    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start) -> Tensor:
+    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start, search: _Search) -> Tensor:
         """The planner's own addition to the objective; none here."""
         return scores
 
@@ -375,9 +379,14 @@ class _Search:
         return self.to_steps(mean[:, None])[:, 0], self.to_steps(std[:, None])[:, 0]
 
 
-def _shift(plan: Tensor) -> Tensor:
-    """Drop the step that was executed, repeat the last one."""
-    return torch.cat([plan[:, 1:], plan[:, -1:]], 1)
+def _filled(config: CEMConfig, model: Any) -> CEMConfig:
+    """``config`` with what it leaves to the actions in the model's data."""
+    seen = getattr(model, "actions", None)
+    if config.binary_dims is None:
+        config = replace(config, binary_dims=seen.binary_dims() if seen is not None else ())
+    if config.std_scale_by_dim is None and seen is not None:
+        config = replace(config, std_scale_by_dim=tuple(seen.scale.tolist()))
+    return config
 
 
 def _leaf(state: Any) -> Tensor:

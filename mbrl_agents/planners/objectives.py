@@ -40,11 +40,11 @@ class ReturnObjective:
         horizon = rollout.reward.shape[1]
         steps = torch.arange(horizon + 1, device=rollout.reward.device)
         discount = self.config.discount**steps  # (H + 1,)
-        alive = torch.cumprod(rollout.continues, 1)
-        running = torch.cat([torch.ones_like(alive[:, :1]), alive[:, :-1]], 1)
+        running = _running(rollout.continues)
         score = (discount[:-1] * running * rollout.reward).sum(1)
         if self.config.terminal_value and rollout.value is not None:
-            score = score + discount[-1] * alive[:, -1] * rollout.value[:, -1]
+            alive = running[:, -1] * rollout.continues[:, -1]
+            score = score + discount[-1] * alive * rollout.value[:, -1]
         return _penalised(score, rollout, self.config.disagreement)
 
 
@@ -58,12 +58,16 @@ class ProgressObjectiveConfig:
         disagreement: penalty in control steps per unit of the rollout's mean disagreement.
         reward: control steps per unit of the rollout's mean predicted reward; gives a slope where
             steps to go has none.
+        end_reward: reward per step that counts once the episode has ended.  A dense reward pays
+            for holding an object over its target as much as for letting go; where an episode ends
+            in success alone, as in LIBERO, this makes ending it pay.
         discount: turns a value into steps to go for a model without such a head.
     """
 
     mode: str = "end"
     disagreement: float = 4.0
     reward: float = 0.0
+    end_reward: float = 0.0
     discount: float = 0.99
 
     def __post_init__(self) -> None:
@@ -102,7 +106,10 @@ class ProgressObjective:
         else:
             score = -total.mean(1)
         if self.config.reward:
-            score = score + self.config.reward * rollout.reward.mean(1)
+            # Rounded: a per cent of doubt at every step would add up to an end that pays.
+            running = _running((rollout.continues > 0.5).float())
+            reward = running * rollout.reward + (1 - running) * self.config.end_reward
+            score = score + self.config.reward * reward.mean(1)
         return _penalised(score, rollout, self.config.disagreement)
 
 
@@ -110,3 +117,9 @@ def _penalised(score: Tensor, rollout: Rollout, weight: float) -> Tensor:
     if weight and rollout.disagreement is not None:
         return score - weight * rollout.disagreement.mean(1)
     return score
+
+
+def _running(continues: Tensor) -> Tensor:
+    """``(B, H)`` probability that the episode still runs when each step is taken."""
+    alive = torch.cumprod(continues, 1)
+    return torch.cat([torch.ones_like(alive[:, :1]), alive[:, :-1]], 1)

@@ -24,15 +24,15 @@ class PolicyGuidedCEMConfig(CEMConfig):
         margin: how much better than the policy's own plan another must score to replace it.
     """
 
-    samples: int = 64
-    elites: int = 8
-    iterations: int = 3
+    samples: int = 32
+    elites: int = 4
+    iterations: int = 2
     init_std: float = 0.3
     min_std: float = 0.03
     warm_mass: float = 0.8
-    policy_samples: int = 16
+    policy_samples: int = 8
     std_scale: float = 1.0
-    pull: float = 1.0
+    pull: float = 2.0
     margin: float = 0.0
 
     def __post_init__(self) -> None:
@@ -74,14 +74,11 @@ class PolicyGuidedCEM(CEMPlanner):
         known = torch.ones(search.batch, dtype=torch.bool, device=mean.device)
         return _Start(mean, std * config.std_scale, known, extras)
 
-    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start) -> Tensor:
+    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start, search: _Search) -> Tensor:
         if not self.config.pull:
             return scores
         distance = (actions - start.mean[:, None]) / start.std[:, None]
-        if self.config.binary_dims:
-            keep = torch.ones(actions.shape[-1], device=actions.device)
-            keep[list(self.config.binary_dims)] = 0.0
-            distance = distance * keep
+        distance[..., search.binary] = 0.0
         return scores - self.config.pull * (distance**2).mean((2, 3))
 
     def _choose(self, search: _Search, first: tuple[Tensor, Tensor]) -> None:
@@ -96,18 +93,19 @@ class PolicyPlannerConfig:
     """Settings of `PolicyPlanner`.
 
     Attributes:
-        horizon: control steps the policy is rolled ahead; only the first is executed, so more
-            than one is for looking at.
+        horizon: control steps the policy is rolled ahead.
+        replan: control steps between proposals; the rest of a proposal is executed in between.
         low, high: action bounds.
     """
 
     horizon: int = 1
+    replan: int = 1
     low: float = -1.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"horizon must be at least 1, got {self.horizon}")
+        if not 1 <= self.replan <= self.horizon:
+            raise ValueError(f"need 1 <= replan <= horizon, got {self.replan} and {self.horizon}")
 
 
 class PolicyPlanner:

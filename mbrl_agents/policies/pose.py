@@ -29,7 +29,7 @@ class GaussianPolicyConfig:
     """
 
     hidden: tuple[int, ...] = (256, 256)
-    ensemble: int = 3
+    ensemble: int = 1
     norm: bool = True
     activation: str = "silu"
     min_std: float = 0.05

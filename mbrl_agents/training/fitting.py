@@ -52,7 +52,7 @@ class TrainingConfig:
     """
 
     model_steps: int = 3000
-    policy_steps: int = 3000
+    policy_steps: int = 2000
     batch_size: int = 256
     policy_batch_size: int = 512
     sequence_length: int = 6

@@ -10,9 +10,14 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbrl_agents.nn import MLP, Normaliser
+from mbrl_agents.nn import MLP, ActionStatistics, Normaliser
 from mbrl_agents.protocols import Observation, Rollout, SequenceBatch, tree_map
-from mbrl_agents.world_models.vectors import flatten, relative_pairs, vector_sizes
+from mbrl_agents.world_models.vectors import (
+    flatten,
+    gripper_openings,
+    relative_pairs,
+    vector_sizes,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -34,7 +39,11 @@ class SimpleWorldModelConfig:
         relative: pairs of position starts in the flat observation whose differences are added to
             the features; None derives them from LIBERO's pose layout, ``[]`` adds none.
         fine: scale (in observation units, m) of a second, saturating copy of those differences,
-            which resolves millimetres near contact; 0 leaves it out.
+            which resolves millimetres near contact; 0 leaves it out, and the next with it.
+        fine_opening: scale in m of such a copy of the gripper's opening: 1 mm is nothing has been
+            caught, 4 mm is a bowl's rim.
+        translation_invariant: hide absolute horizontal positions (of the pairs above) from the
+            networks: what a gripper does to an object depends on where it is relative to it.
         std_floor, delta_floor: smallest std in the normalisation of observations, and of their
             changes in one step.
         clip: bound on normalised features.
@@ -59,6 +68,8 @@ class SimpleWorldModelConfig:
     activation: str = "silu"
     relative: list[list[int]] | None = None
     fine: float = 0.03
+    fine_opening: float = 0.005
+    translation_invariant: bool = True
     std_floor: float = 1e-2
     delta_floor: float = 1e-3
     clip: float = 10.0
@@ -105,6 +116,7 @@ class SimpleWorldModel(nn.Module):
 
     _left: Tensor
     _right: Tensor
+    _seen: Tensor
 
     context = 1
     """Leading steps of a training sequence that only give the state (here: a velocity)."""
@@ -145,13 +157,14 @@ class SimpleWorldModel(nn.Module):
         self.register_buffer("_right", torch.cat(right) if right else empty, persistent=False)
         relative_size = 3 * len(pairs)
         self._fine = bool(pairs) and config.fine > 0
+        self._openings = gripper_openings(sizes) if self._fine else []
 
         floors = torch.full((2 * self.obs_size + relative_size,), config.std_floor)
         floors[self.obs_size : 2 * self.obs_size] = config.delta_floor
         self.normaliser = Normaliser(len(floors), floor=floors, clip=config.clip)
         self.delta_normaliser = Normaliser(self.obs_size, floor=config.delta_floor)
         self.reward_normaliser = Normaliser(1, floor=1e-2)
-        self.feature_size = len(floors) + relative_size * self._fine
+        self.feature_size = len(floors) + relative_size * self._fine + len(self._openings)
 
         def network(inputs: int, outputs: int, hidden: tuple[int, ...]) -> MLP:
             return MLP(
@@ -165,6 +178,12 @@ class SimpleWorldModel(nn.Module):
                 generator=generator,
             ).to(DTYPES[config.dtype])
 
+        seen = torch.ones(len(floors))
+        if config.translation_invariant:
+            for start in {start for pair in pairs for start in pair}:
+                seen[start : start + 2] = 0.0
+        self.register_buffer("_seen", seen, persistent=False)
+        self.actions = ActionStatistics(self.action_size)
         size = self.feature_size
         self.dynamics = network(size + self.action_size, self.obs_size, config.hidden)
         self.outcome = network(size, 2, config.outcome_hidden)
@@ -226,7 +245,7 @@ class SimpleWorldModel(nn.Module):
         else:
             reward, steps = outcome[..., 0].mean(0), progress.mean(0)
         reward = reward * self.reward_normaliser.std + self.reward_normaliser.mean
-        continues = torch.sigmoid(outcome[..., 1]).mean(0)
+        continues = torch.sigmoid(outcome[..., 1]).amax(0)
         steps = (steps * self.config.steps_scale).clamp(0.0, self.config.max_steps)
         return reward, continues, steps
 
@@ -241,6 +260,8 @@ class SimpleWorldModel(nn.Module):
         self.normaliser.fit(raw)
         self.delta_normaliser.fit((data.next_obs - data.obs)[mask])
         self.reward_normaliser.fit(data.reward[mask][:, None])
+        label = batch.label[batch.mask]
+        self.actions.fit(data.action[mask], label[label.isfinite().all(-1)])
 
     def loss(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         data = self._shared_out(batch)
@@ -301,10 +322,11 @@ class SimpleWorldModel(nn.Module):
 
     def _features(self, obs: Tensor, prev: Tensor) -> Tensor:
         raw = self._raw_features(obs, prev)
-        features = self.normaliser(raw)
+        features = self.normaliser(raw) * self._seen
         if self._fine:
             near = torch.tanh(raw[..., 2 * self.obs_size :] / self.config.fine)
-            features = torch.cat([features, near], -1)
+            opening = torch.tanh(raw[..., self._openings] / self.config.fine_opening - 1.0)
+            features = torch.cat([features, near, opening], -1)
         return features
 
     def _shared_out(self, batch: SequenceBatch) -> _Unrolled:

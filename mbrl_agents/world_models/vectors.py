@@ -65,6 +65,11 @@ def pose_positions(sizes: Mapping[str, int]) -> list[int]:
     return []
 
 
+def gripper_openings(sizes: Mapping[str, int]) -> list[int]:
+    """Where the gripper's opening stands in LIBERO's flat pose observation; empty elsewhere."""
+    return [start + ROBOT_POSE_SIZE - 1 for start in pose_positions(sizes)[:1]]
+
+
 def relative_pairs(sizes: Mapping[str, int]) -> list[list[int]]:
     """All pairs of position starts, gripper to objects first, then object to object."""
     return [list(pair) for pair in combinations(pose_positions(sizes), 2)]

@@ -115,7 +115,7 @@ def test_the_cloned_policy_and_the_search_around_it_do_the_task(fitted):
 
 
 def test_the_gripper_dimension_is_found_in_the_data(fitted):
-    assert fitted["simple-cem"].config.planner.binary_dims == (6,)
+    assert fitted["simple-cem"].policy.world_model.actions.binary_dims() == (6,)
     action = roll(fitted["simple-policy-cem"])
     assert (np.abs(action[:, 6]) == 1).all()
 

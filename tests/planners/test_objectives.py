@@ -45,8 +45,11 @@ def test_progress_counts_steps_from_now(mode, expected):
 
 def test_progress_pays_for_disagreement_and_reward():
     config = ProgressObjectiveConfig(disagreement=4.0, reward=3.0)
-    expected = -10.0 - 4.0 * 1.0 + 3.0 * 7 / 3
+    # The last step comes after a predicted end.
+    expected = -10.0 - 4.0 * 1.0 + 3.0 * (1 + 2) / 3
     assert ProgressObjective(config).score(rollout()).item() == pytest.approx(expected)
+    paid = ProgressObjectiveConfig(disagreement=4.0, reward=3.0, end_reward=5.0)
+    assert ProgressObjective(paid).score(rollout()).item() == pytest.approx(expected + 5.0)
 
 
 def test_progress_from_a_value():

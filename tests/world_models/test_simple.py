@@ -85,7 +85,10 @@ def test_disagreement_grows_away_from_the_data(data):
     model = make_world_model("simple", POSES, ACTIONS, **SMALL)
     fit_world_model(model, data, None, TrainingConfig(model_steps=200, evaluate_every=200))
     state = observed(model, data)
-    away = {key: value + 0.8 for key, value in state.items()}
+    # Sideways alone would not do: only relative positions are seen.
+    shift = 0.8 * torch.ones(21)
+    shift[7:14] *= -1.0
+    away = {key: value + shift for key, value in state.items()}
     actions = torch.zeros(4, 3, 7)
     near, far = (model.imagine(s, actions).disagreement.mean() for s in (state, away))
     assert far > 2 * near
@@ -107,10 +110,26 @@ def test_relative_positions_come_from_the_pose_layout():
     for sizes in ({"pose": 7}, {"pose": 20}, {"obs": 21}):
         assert relative_pairs(sizes) == []
     model = make_world_model("simple", POSES, ACTIONS)
-    assert model.feature_size == 2 * 21 + 2 * 9
+    assert model.feature_size == 2 * 21 + 2 * 9 + 1  # relative twice, and the opening once more
     assert make_world_model("simple", POSES, ACTIONS, relative=[]).feature_size == 42
     assert make_world_model("simple", POSES, ACTIONS, fine=0.0).feature_size == 51
     assert make_world_model("simple", box(21), ACTIONS).feature_size == 42
+
+
+def test_moving_everything_sideways_changes_no_prediction(data):
+    """What a gripper does to an object depends on where it is relative to it."""
+    invariant = make_world_model("simple", POSES, ACTIONS, **SMALL)
+    fit_world_model(invariant, data, None, TrainingConfig(model_steps=50, evaluate_every=50))
+    state = observed(invariant, data)
+    shift = torch.zeros(21)
+    shift[[0, 7, 14]] = 0.3
+    shift[[1, 8, 15]] = -0.2
+    moved = {key: value + shift for key, value in state.items()}
+    lifted = {key: value + 0.3 * (shift > 0).roll(2) for key, value in state.items()}
+    actions = torch.zeros(4, 3, 7)
+    here = invariant.imagine(state, actions).steps_to_go
+    assert torch.allclose(invariant.imagine(moved, actions).steps_to_go, here, atol=1e-3)
+    assert not torch.allclose(invariant.imagine(lifted, actions).steps_to_go, here, atol=1e-3)
 
 
 def test_keys_are_concatenated_in_the_order_of_the_space():
