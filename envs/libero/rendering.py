@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from typing import Any
 
 import mujoco
@@ -67,6 +69,7 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the OpenGL context."""
         if self._context is not None:
+            _open_renderers.discard(self)
             self._gl.make_current()
             self._context.free()
             self._gl.free()
@@ -80,6 +83,7 @@ class SceneRenderer:
         self._gl = _gl_context(self._width, self._height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        _close_at_exit(self)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -90,6 +94,25 @@ class SceneRenderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
         self._pixels = np.empty((self._height, self._width, 3), dtype=np.uint8)
+
+
+_open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
+
+
+def _close_at_exit(renderer: SceneRenderer) -> None:
+    """Close the renderer at exit where nobody did.
+
+    Registered after the context was made: exit functions run last in, first out, and MuJoCo's own
+    shuts the whole of EGL down, after which freeing a context is an error.
+    """
+    if not _open_renderers:
+        atexit.register(_close_renderers)
+    _open_renderers.add(renderer)
+
+
+def _close_renderers() -> None:
+    for renderer in list(_open_renderers):
+        renderer.close()
 
 
 def _gl_context(width: int, height: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -211,3 +213,15 @@ def test_axis_angle_is_continuous_around_half_a_turn() -> None:
     np.testing.assert_allclose(axis_angle(np.array([1.0, 0, 0, 0])), 0)
     quarter = np.array([np.cos(np.pi / 4), 0, 0, -np.sin(np.pi / 4)])
     np.testing.assert_allclose(axis_angle(quarter), [0, 0, -np.pi / 2], atol=1e-12)
+
+
+def test_leaving_without_close_is_quiet() -> None:
+    script = (
+        "import gymnasium, mbrl_agents\n"
+        f"env = gymnasium.make({SPATIAL!r}, task=2, obs='image', assets='primitive')\n"
+        "env.reset(seed=0)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stderr == ""
