@@ -13,7 +13,9 @@ _SIGNS = {"started": ">", "finished": "+", "failed": "!"}
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(help="quick, or a YAML file of your own.")] = "quick",
+    suite: Annotated[
+        str, typer.Argument(help="quick, expert, speed, or a YAML file of your own.")
+    ] = "quick",
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -44,7 +46,12 @@ def bench(
     mbrl bench quick
     mbrl bench quick --methods simple-policy-cem,random data.episodes=20
     mbrl bench my-suite.yaml --out runs/mine --workers 4
+
+    SUITE "speed" measures this project's speed beside LIBERO's own instead.
     """
+    if suite == "speed":
+        _speed(out or Path("runs") / suite, as_json)
+        return
     from mbrl_agents.benchmarks.suite import load_suite
 
     wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
@@ -86,3 +93,17 @@ def bench(
     failed = [row["method"] for row in summary["methods"] if row["status"] != "ok"]
     if failed:
         console.fail(f"failed: {', '.join(failed)}; logs are in {folder / 'logs'}")
+
+
+def _speed(folder: Path, as_json: bool) -> None:
+    """Measure, write ``summary.json`` and print the table."""
+    with console.failures():
+        from mbrl_agents.benchmarks.speed import run_speed, speed_table, write_speed
+
+        rows = run_speed(lambda row: console.note(f"measured {row.id}"))
+        path = write_speed(folder, rows)
+    if as_json:
+        typer.echo(path.read_text(encoding="utf-8").rstrip())
+    else:
+        typer.echo(speed_table(rows))
+    console.note(f"written to {path}")
