@@ -26,7 +26,7 @@ def make_world_model(
     """A world model (a torch module) with fresh weights.
 
     Args:
-        name: "simple".
+        name: "simple" or "dreamer_v3".
         observation_space, action_space: of the environment.
         seed: of the weights.
         **overrides: settings of its config, such as ``ensemble=5``.

@@ -97,8 +97,16 @@ class WorldModel(Protocol[S]):
         """Imagine ``actions`` ``(B, H, A)`` open loop and predict what a planner needs."""
         ...
 
-    def loss(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss on a batch of sequences and its detached components by name."""
+    def loss(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss on a batch of sequences and its detached components by name.
+
+        Args:
+            batch: sequences.
+            generator: source of what the loss draws (latents, noise).  None draws nothing: the
+                loss is then a function of weights and batch, as held-out data wants it.
+        """
         ...
 
 

@@ -59,6 +59,7 @@ def _component(module: str, name: str, config: str = "") -> Component:
 
 
 WORLD_MODELS = {
+    "dreamer_v3": _component("world_models.dreamer_v3", "DreamerV3"),
     "simple": _component("world_models.simple", "SimpleWorldModel"),
 }
 POLICIES = {

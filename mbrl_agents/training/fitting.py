@@ -214,9 +214,8 @@ def fit_world_model(
         model.fit_statistics(train.sequences(train.steps[draw], context + 1, context))
 
     def loss(generator: torch.Generator) -> Losses:
-        return model.loss(
-            train.sample(config.batch_size, length, context=context, generator=generator)
-        )
+        batch = train.sample(config.batch_size, length, context=context, generator=generator)
+        return model.loss(batch, generator=generator)
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:

@@ -242,7 +242,10 @@ class SimpleWorldModel(nn.Module):
         self.delta_normaliser.fit((data.next_obs - data.obs)[mask])
         self.reward_normaliser.fit(data.reward[mask][:, None])
 
-    def loss(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        del generator  # nothing is drawn
         data = self._shared_out(batch)
         weight = data.mask.float()
         count = weight.sum().clamp_min(1.0)
