@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mbrl_agents.training.checkpoints import (
     save_tensors,
     unpack_optimizer,
 )
+from mbrl_agents.training.laprop import LaProp
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with the phase ("world_model" or "policy"), steps done, steps in all, and metrics."""
@@ -36,9 +37,12 @@ class TrainingConfig:
         batch_size: sequences per gradient step of the world model.
         policy_batch_size: steps of demonstration per gradient step of the policy.
         sequence_length: ``T``, one step of context included; the model unrolls the rest.
-        learning_rate: of AdamW, peak; cosine to a twentieth of it, after a short warm-up.
+        optimizer: of the world model, "adamw" or "laprop"; policies are fitted with AdamW.
+        learning_rate: of the world model, peak; cosine to a twentieth of it, after a short
+            warm-up.
+        policy_learning_rate: likewise of the policy; None for the same.
         weight_decay: of AdamW.
-        clip: bound on the gradient's norm.
+        clip: bound on the gradient's norm; LaProp has its own.
         holdout: share of the episodes that is held out for the diagnostics and keep-best.
         evaluate_every: gradient steps between looks at held-out data.
         checkpoint_every: gradient steps between resumable checkpoints.
@@ -56,7 +60,9 @@ class TrainingConfig:
     batch_size: int = 256
     policy_batch_size: int = 512
     sequence_length: int = 6
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    policy_learning_rate: float | None = None
     weight_decay: float = 1e-4
     clip: float = 10.0
     holdout: float = 0.1
@@ -73,6 +79,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.sequence_length < 2:
             raise ValueError(f"sequence_length must be at least 2, got {self.sequence_length}")
+        if self.optimizer not in ("adamw", "laprop"):
+            raise ValueError(f"optimizer must be 'adamw' or 'laprop', got {self.optimizer!r}")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout must lie in [0, 1), got {self.holdout}")
 
@@ -119,12 +127,19 @@ def optimise(
     Returns:
         metrics by name, ``train/...`` the mean since the last evaluation, ``held_out/...``.
     """
-    optimizer = torch.optim.AdamW(
-        module.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "laprop":
+        optimizer, clip = LaProp(module.parameters(), config.learning_rate), math.inf
+    else:
+        optimizer, clip = (
+            torch.optim.AdamW(
+                module.parameters(),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True,
+            ),
+            config.clip,
+        )
     generator = torch.Generator().manual_seed(seed)
     best_by: Mapping[str, str] = getattr(module, "best_by", {"": "loss"})
     best: dict[str, Tensor] = {}
@@ -150,7 +165,7 @@ def optimise(
         loss, parts = train_loss(generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"{phase}: the gradient is not finite at step {done}")
         optimizer.step()
@@ -309,11 +324,17 @@ def fit_policy(
         _, parts = policy.loss(*kept)
         return {k: float(v) for k, v in parts.items()} | policy.diagnose(*kept)
 
+    rate = config.policy_learning_rate
+    settings = replace(
+        config,
+        optimizer="adamw",
+        learning_rate=config.learning_rate if rate is None else rate,
+    )
     return optimise(
         policy,
         loss,
         steps=config.policy_steps if steps is None else steps,
-        config=config,
+        config=settings,
         phase="policy",
         identity=f"{getattr(policy, 'config', '')}, {_fingerprint(train)}",
         held_out=evaluate if kept is not None else None,
