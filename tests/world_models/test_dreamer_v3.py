@@ -14,8 +14,8 @@ from mbrl_agents import make_world_model
 from mbrl_agents.config import ConfigError
 from mbrl_agents.protocols import tree_map
 from mbrl_agents.training.batches import EpisodeTensors
+from mbrl_agents.world_models.arrivals import Arrivals
 from mbrl_agents.world_models.dreamer_v3 import SIZES
-from mbrl_agents.world_models.dreamer_v3.arrivals import Arrivals
 
 ACTIONS = spaces.Box(-1.0, 1.0, (7,), np.float32)
 VECTOR = spaces.Box(-np.inf, np.inf, (7,), np.float32)

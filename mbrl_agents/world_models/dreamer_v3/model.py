@@ -14,7 +14,7 @@ from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence
 from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Observation, Rollout, SequenceBatch, tree_map
-from mbrl_agents.world_models.dreamer_v3.arrivals import Arrivals
+from mbrl_agents.world_models.arrivals import Arrivals
 from mbrl_agents.world_models.dreamer_v3.config import DreamerV3Config
 from mbrl_agents.world_models.dreamer_v3.decoder import Decoder
 from mbrl_agents.world_models.dreamer_v3.encoder import Encoder
@@ -114,7 +114,7 @@ class DreamerV3(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> State:
-        with self._precision():
+        with self.precision():
             tokens = self.encoder(obs)[:, None]
             states, _ = self.rssm.observe(
                 state,
@@ -131,14 +131,14 @@ class DreamerV3(nn.Module):
     def imagine_step(
         self, state: State, action: Tensor, *, generator: torch.Generator | None = None
     ) -> State:
-        with self._precision():
+        with self.precision():
             after = self.rssm.imagine_step(state, action, self._noise((len(action),), generator))
         return tree_map(Tensor.float, after)
 
     def imagine(
         self, state: State, actions: Tensor, *, generator: torch.Generator | None = None
     ) -> Rollout:
-        with self._precision():
+        with self.precision():
             noise = self._noise(tuple(actions.shape[:2]), generator)
             embedded = self.rssm.embed_action(actions)
             found = []
@@ -189,7 +189,7 @@ class DreamerV3(nn.Module):
         """
         size, length = batch.mask.shape
         state = self.initial(size) if state is None else tree_map(Tensor.float, state)
-        with self._precision():
+        with self.precision():
             tokens = self.encoder(tree_map(lambda x: x.flatten(0, 1), batch.obs))
             states, posterior = self.rssm.observe(
                 state,
@@ -249,7 +249,7 @@ class DreamerV3(nn.Module):
 
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Predicted observations at ``(..., F)``: vectors, and pictures ``(..., H, W, C)``."""
-        with self._precision():
+        with self.precision():
             decoded = self.decoder.decode(features.reshape(-1, self.feature_size))
         return {key: x.reshape(*features.shape[:-1], *x.shape[1:]) for key, x in decoded.items()}
 
@@ -264,7 +264,8 @@ class DreamerV3(nn.Module):
             return None
         return gumbel((*shape, self.rssm.stoch, self.rssm.classes), generator, self._device)
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
+        """The context its products are computed in."""
         half = self.config.dtype == "bfloat16"
         return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
 
