@@ -75,6 +75,17 @@ OBJECTIVES = {
     "progress": _component("planners.objectives", "ProgressObjective"),
 }
 
+# A recurrent model learns from long sequences by another optimiser than a perceptron, and plans on
+# steps to go as the pose methods do.
+_DREAMER = {
+    "world_model.progress": True,
+    "training.optimizer": "laprop",
+    "training.learning_rate": 4e-4,
+    "training.policy_learning_rate": 1e-3,
+    "training.batch_size": 16,
+    "training.sequence_length": 32,
+}
+
 METHODS = {
     method.name: method
     for method in (
@@ -101,6 +112,33 @@ METHODS = {
             policy="gaussian",
             planner="policy-guided-cem",
             objective="progress",
+        ),
+        Method(
+            "dreamer-cem",
+            "random CEM over DreamerV3 latents, planning on steps to go",
+            world_model="dreamer_v3",
+            planner="cem",
+            objective="progress",
+            defaults=_DREAMER
+            | {"planner.horizon": 30, "planner.hold": 3, "objective.mode": "mean"},
+        ),
+        Method(
+            "dreamer-policy",
+            "a policy cloned on DreamerV3 latents, no search",
+            world_model="dreamer_v3",
+            policy="gaussian",
+            planner="policy",
+            objective="progress",
+            defaults=_DREAMER,
+        ),
+        Method(
+            "dreamer-policy-cem",
+            "CEM around the plan of a policy cloned on DreamerV3 latents",
+            world_model="dreamer_v3",
+            policy="gaussian",
+            planner="policy-guided-cem",
+            objective="progress",
+            defaults=_DREAMER,
         ),
         Method(
             "sb3-sac",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.training.checkpoints import load_tensors, save_tensors
+from mbrl_agents.training.latents import LatentStore
 from mbrl_agents.world_models.arrivals import Arrivals
 
 FIELDS = ("prev_action", "reward", "is_first", "is_last", "terminal")
@@ -24,55 +25,6 @@ class Place:
 
     lane: np.ndarray
     start: np.ndarray
-
-
-class LatentStore:
-    """The latent state last computed for each recorded step, so that a sequence can go on from it.
-
-    Recurrent states lie in (-1, 1) and are kept in half precision, one-hot latents as class
-    numbers: about a tenth of what the picture of the step takes.
-
-    Args:
-        lanes, size: steps are ``(lane, index)``.
-        deter, stoch, classes: sizes of the model's state.
-    """
-
-    def __init__(self, lanes: int, size: int, deter: int, stoch: int, classes: int) -> None:
-        # calloc'ed: pages nobody wrote take no memory.
-        self.deter = np.zeros((lanes, size, deter), np.float16)
-        self.stoch = np.zeros((lanes, size, stoch), np.uint8)
-        self.known = np.zeros((lanes, size), bool)
-        self.classes = classes
-
-    def write(self, lane: Any, index: Any, state: Mapping[str, Tensor]) -> None:
-        """Store states with leading dimensions like ``lane`` and ``index``."""
-        self.deter[lane, index] = state["deter"].cpu().numpy()
-        self.stoch[lane, index] = state["stoch"].argmax(-1).cpu().numpy()
-        self.known[lane, index] = True
-
-    def forget(self, lane: Any, index: Any) -> None:
-        """Mark steps whose latents nobody computed."""
-        self.known[lane, index] = False
-
-    def read(self, lane: np.ndarray, index: np.ndarray) -> dict[str, Tensor]:
-        """States ``(B, ...)``; zeros where there is none."""
-        known = torch.from_numpy(self.known[lane, index])
-        deter = torch.from_numpy(self.deter[lane, index]).float() * known[:, None]
-        chosen = torch.from_numpy(self.stoch[lane, index]).long()
-        stoch = torch.nn.functional.one_hot(chosen, self.classes).float() * known[:, None, None]
-        return {"deter": deter, "stoch": stoch}
-
-    def tensors(self, used: int) -> dict[str, Tensor]:
-        """The first ``used`` steps of every lane, for a checkpoint."""
-        return {
-            name: torch.from_numpy(getattr(self, name)[:, :used])
-            for name in ("deter", "stoch", "known")
-        }
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
-        for name, value in tensors.items():
-            getattr(self, name)[:, : value.shape[1]] = value.numpy()
 
 
 class Replay:
@@ -286,4 +238,4 @@ class Replay:
         }
 
 
-__all__ = ["LatentStore", "Place", "Replay"]
+__all__ = ["Place", "Replay"]

@@ -100,6 +100,11 @@ class DreamerV3(nn.Module):
         """Let rollouts carry ``value(features)``: ``(..., F)`` to ``(...)``; None detaches it."""
         self._value = () if value is None else (value,)
 
+    @property
+    def latent_sizes(self) -> tuple[int, int, int]:
+        """``D``, ``G`` and ``n``."""
+        return self.rssm.deter, self.rssm.stoch, self.rssm.classes
+
     # -- the protocol -------------------------------------------------------------------
 
     def initial(self, batch: int) -> State:
