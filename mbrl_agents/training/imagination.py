@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,8 +22,9 @@ class BehaviourConfig:
     """Settings of `Behaviour`; the defaults are DreamerV3's.
 
     Attributes:
-        actor: the actor's.
-        imagination: steps imagined from every state of a batch.
+        actor_layers, min_std, max_std, unimix: see `ActorConfig`.
+        imagination: steps imagined from every state.
+        imagine_last: imagine only from the last so many states of each sequence; 0 for all.
         lambda_: mixes one-step and longer returns.
         entropy: weight of the policy's entropy.
         value_layers: hidden layers of the critic.
@@ -35,8 +36,12 @@ class BehaviourConfig:
         scale_min: least range that returns are divided by, so that small ones are not blown up.
     """
 
-    actor: ActorConfig = field(default_factory=ActorConfig)
+    actor_layers: int = 3
+    min_std: float = 0.1
+    max_std: float = 1.0
+    unimix: float = 0.01
     imagination: int = 15
+    imagine_last: int = 0
     lambda_: float = 0.95
     entropy: float = 3e-4
     value_layers: int = 3
@@ -57,6 +62,11 @@ class BehaviourConfig:
             raise ValueError(
                 f"need 0 <= scale_low < scale_high <= 100, got {self.scale_low}, {self.scale_high}"
             )
+
+    @property
+    def actor(self) -> ActorConfig:
+        """The actor's settings."""
+        return ActorConfig(self.actor_layers, self.min_std, self.max_std, self.unimix)
 
 
 def lambda_returns(
@@ -188,7 +198,8 @@ class Behaviour(nn.Module):
     @torch.no_grad()
     def update_slow(self) -> None:
         """Let the slow critic follow; once after every gradient step."""
-        slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
+        slow: list[Tensor] = list(self.slow_critic.parameters())
+        fast: list[Tensor] = list(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_rate)
 
     def dream(self, model: DreamerV3, state: Any, generator: torch.Generator) -> Dream:
@@ -232,22 +243,24 @@ class Behaviour(nn.Module):
             generator: source of actions and latents.
         """
         config = self.config
+        last = config.imagine_last or batch.mask.shape[1]
+        batch = batch[:, -last:]
         shape = batch.mask.shape
-        starts = tree_map(lambda x: x.flatten(0, 1), learned.states)
+        starts = tree_map(lambda x: x[:, -last:].flatten(0, 1), learned.states)
         with model.precision():
             dream = self.dream(model, starts, generator)
             with torch.no_grad():
                 reward = TwoHot(model.reward(dream.features)).mean  # (N, H + 1)
                 live = model.discounts(dream.features)
                 slow = self.slow_critic(dream.features[:, :-1]).mean
-                last = self.value(dream.features[:, -1])
+                final = self.value(dream.features[:, -1])
             critic = self.critic(dream.features[:, :-1])
             policy = self.actor.distribution(dream.raw)
             with torch.no_grad():
                 value = critic.mean
-                later = torch.cat([value[:, 1:], last[:, None]], 1)
+                later = torch.cat([value[:, 1:], final[:, None]], 1)
                 returns = lambda_returns(
-                    reward[:, 1:], live[:, 1:], later, last, config.lambda_
+                    reward[:, 1:], live[:, 1:], later, final, config.lambda_
                 )  # (N, H)
                 self.scale.update(returns)
                 advantage = (returns - value) / self.scale()
@@ -259,7 +272,7 @@ class Behaviour(nn.Module):
             off = critic.loss(returns) + config.slow_weight * critic.loss(slow)
             value_loss = (weight * off).mean()
             replay_loss = self._replay_loss(
-                model, learned.features, batch, returns[:, 0].reshape(shape)
+                model, learned.features[:, -last:], batch, returns[:, 0].reshape(shape)
             )
         total = (
             config.policy_weight * policy_loss

@@ -161,7 +161,8 @@ class Replay:
         total = int(per_lane.sum())
         if total == 0:
             raise ValueError(f"no sequence of {self.length} steps was recorded yet")
-        lanes, starts = [], []
+        lanes: list[int] = []
+        starts: list[int] = []
         while self.fresh and len(lanes) < batch:
             lane, start = self.fresh.popleft()
             if start >= oldest[lane]:
@@ -169,11 +170,11 @@ class Replay:
                 starts.append(start)
         drawn = torch.randint(total, (batch - len(lanes),), generator=generator).numpy()
         ends = per_lane.cumsum()
-        lane = np.searchsorted(ends, drawn, side="right")
-        start = drawn - (ends - per_lane)[lane] + oldest[lane]
+        chosen = np.searchsorted(ends, drawn, side="right")
+        begins = drawn - (ends - per_lane)[chosen] + oldest[chosen]
         return Place(
-            np.concatenate([np.array(lanes, np.int64), lane]),
-            np.concatenate([np.array(starts, np.int64), start]),
+            np.concatenate([np.array(lanes, np.int64), chosen]),
+            np.concatenate([np.array(starts, np.int64), begins]),
         )
 
     # -- files --------------------------------------------------------------------------

@@ -41,6 +41,14 @@ class Arrivals:
         values = {name: tree_map(lambda x: x[index], value) for name, value in vars(self).items()}
         return Arrivals(**values)
 
+    def to(self, device: torch.device | str) -> Arrivals:
+        """The same batch on another device."""
+        values = {
+            name: tree_map(lambda x: x.to(device, non_blocking=True), value)
+            for name, value in vars(self).items()
+        }
+        return Arrivals(**values)
+
     @classmethod
     def from_transitions(cls, batch: SequenceBatch) -> Arrivals:
         """``T`` transitions as ``T + 1`` arrivals.

@@ -164,7 +164,7 @@ class RSSM(nn.Module):
         return states, torch.stack(posteriors, 1)
 
     def _split_posterior(self) -> tuple[Dense, nn.Sequential]:
-        stack, output = self.posterior
+        stack, output = self.posterior[0], self.posterior[1]
         assert isinstance(stack, nn.Sequential)
         first = stack[0]
         assert isinstance(first, Dense)
