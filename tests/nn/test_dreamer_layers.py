@@ -137,3 +137,17 @@ class TestLayers:
             big = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
             plain = F.conv2d(big, layer.weight, layer.bias, padding=kernel // 2)
             assert torch.allclose(layer(x), plain, atol=1e-5)
+
+
+def test_parts_of_a_batch_give_the_whole():
+    from mbrl_agents.nn.chunks import CPU_NUMBERS, in_chunks
+
+    seen = []
+
+    def double(x, y):
+        seen.append(len(x))
+        return 2 * x + y
+
+    x, y = torch.arange(7.0), torch.ones(7)
+    assert torch.equal(in_chunks(double, CPU_NUMBERS // 3, x, y), 2 * x + 1)
+    assert seen == [3, 3, 1]

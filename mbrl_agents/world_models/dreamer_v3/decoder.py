@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbrl_agents.nn.chunks import in_chunks
 from mbrl_agents.nn.normed import (
     BlockLinear,
     Conv,
@@ -101,45 +102,44 @@ class Decoder(nn.Module):
             channels = sum(layout.images.values())
             self.output = UpConv(inner[-1], channels, config.kernel, generator=generator)
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Raw predictions at ``(N, F)``: "vectors" ``(N, D)`` and "images" ``(N, C, H, W)``."""
-        found: dict[str, Tensor] = {}
-        if self.layout.vectors:
-            found["vectors"] = self.vectors(features).float()
-        if self.layout.images:
-            deter, latent = features[:, : self.deter], features[:, self.deter :]
-            height, width = self.base
-            # Blocks of h become groups of channels: (N, G, H, W, c) -> (N, G c, H, W).
-            grouped = self.from_deter(deter).reshape(len(deter), self.blocks, height, width, -1)
-            x = grouped.permute(0, 1, 4, 2, 3).flatten(1, 2)
-            x = x + self.from_stoch(latent).reshape(x.shape)
-            x = F.silu(self.base_norm(x))
-            for conv, norm in zip(self.convs, self.norms, strict=True):
-                x = F.silu(norm(conv(x)))
-            found["images"] = torch.sigmoid(self.output(x).float())
-        return found
+    def draw(self, features: Tensor) -> Tensor:
+        """Pictures ``(N, C, H, W)`` in [0, 1] at ``(N, F)``."""
+        deter, latent = features[:, : self.deter], features[:, self.deter :]
+        height, width = self.base
+        # Blocks of h become groups of channels: (N, G, H, W, c) -> (N, G c, H, W).
+        grouped = self.from_deter(deter).reshape(len(deter), self.blocks, height, width, -1)
+        x = grouped.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        x = x + self.from_stoch(latent).reshape(x.shape)
+        x = F.silu(self.base_norm(x))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.silu(norm(conv(x)))
+        return torch.sigmoid(self.output(x).float())
 
     def losses(self, features: Tensor, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Reconstruction losses ``(N,)`` by kind, summed over numbers and pixels."""
-        found = self(features)
         losses: dict[str, Tensor] = {}
-        if "vectors" in found:
-            losses["vectors"] = symlog_mse(found["vectors"], self.layout.stacked_vectors(obs))
-        if "images" in found:
-            truth = self.layout.stacked_images(obs).float() / 255.0
-            losses["images"] = (found["images"] - truth).square().flatten(1).sum(1)
+        if self.layout.vectors:
+            truth = self.layout.stacked_vectors(obs)
+            losses["vectors"] = symlog_mse(self.vectors(features), truth)
+        if self.layout.images:
+            pictures = self.layout.stacked_images(obs)
+            losses["images"] = in_chunks(self._off, pictures[0, 0].numel(), features, pictures)
         return losses
+
+    def _off(self, features: Tensor, pictures: Tensor) -> Tensor:
+        return (self.draw(features) - pictures.float() / 255.0).square().flatten(1).sum(1)
 
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Observations by key at ``(N, F)``: vectors, and pictures ``(N, H, W, C)`` in [0, 1]."""
-        found = self(features)
         decoded: dict[str, Tensor] = {}
-        if "vectors" in found:
+        if self.layout.vectors:
             sizes = list(self.layout.vectors.values())
-            parts = symexp(found["vectors"]).split(sizes, 1)
+            parts = symexp(self.vectors(features).float()).split(sizes, 1)
             decoded |= dict(zip(self.layout.vectors, parts, strict=True))
-        if "images" in found:
-            pictures = found["images"].permute(0, 2, 3, 1)
+        if self.layout.images:
+            assert self.layout.image_size is not None
+            height, width = self.layout.image_size
+            pictures = in_chunks(self.draw, height * width, features).permute(0, 2, 3, 1)
             parts = pictures.split(list(self.layout.images.values()), 3)
             decoded |= dict(zip(self.layout.images, parts, strict=True))
         return decoded

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbrl_agents.nn.chunks import in_chunks
 from mbrl_agents.nn.normed import Conv, RMSNorm, dense_stack
 from mbrl_agents.nn.symlog import symlog
 from mbrl_agents.world_models.dreamer_v3.config import DreamerV3Config
@@ -60,8 +61,13 @@ class Encoder(nn.Module):
         if self.layout.vectors:
             tokens.append(self.vectors(symlog(self.layout.stacked_vectors(obs))))
         if self.layout.images:
-            x = self.layout.stacked_images(obs).float() / 255.0 - 0.5
-            for conv, norm in zip(self.convs, self.norms, strict=True):
-                x = F.silu(norm(F.max_pool2d(conv(x), 2)))
-            tokens.append(x.flatten(1))
+            pictures = self.layout.stacked_images(obs)
+            tokens.append(in_chunks(self._look, pictures[0, 0].numel(), pictures))
         return torch.cat(tokens, -1)
+
+    def _look(self, pictures: Tensor) -> Tensor:
+        """Pictures ``(N, C, H, W)`` uint8 to tokens."""
+        x = pictures.float() / 255.0 - 0.5
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.silu(norm(F.max_pool2d(conv(x), 2)))
+        return x.flatten(1)

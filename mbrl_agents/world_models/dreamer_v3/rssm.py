@@ -168,4 +168,4 @@ class RSSM(nn.Module):
         assert isinstance(stack, nn.Sequential)
         first = stack[0]
         assert isinstance(first, Dense)
-        return first, nn.Sequential(*stack[1:], output)
+        return first, nn.Sequential(*list(stack)[1:], output)
