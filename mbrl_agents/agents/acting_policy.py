@@ -93,6 +93,16 @@ class ActingPolicy(BasePolicy):
         scaled = low + 0.5 * (actions.cpu() + 1.0) * (high - low)
         return np.clip(scaled.numpy(), space.low, space.high).astype(space.dtype)
 
+    def from_env(self, actions: np.ndarray) -> np.ndarray:
+        """Recorded actions ``(N, ...)``, normalised or one-hot, ``(N, A)``; inverse of `to_env`."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            chosen = actions.reshape(len(actions)).astype(int) - int(space.start)
+            return np.eye(int(space.n), dtype=np.float32)[chosen]
+        assert isinstance(space, spaces.Box)
+        scaled = 2.0 * (actions - space.low) / (space.high - space.low) - 1.0
+        return np.clip(scaled, -1.0, 1.0).astype(np.float32)
+
     def begin(
         self, obs: dict[str, Tensor], action: Tensor | None, episode_start: Any
     ) -> tuple[Tensor, Tensor]:

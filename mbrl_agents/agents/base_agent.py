@@ -45,6 +45,8 @@ class ModelBasedAgent(BaseAlgorithm):
     policy: ActingPolicy  # type: ignore[assignment]
     policy_aliases: ClassVar[dict[str, Any]] = {}
     policy_type: ClassVar[type[ActingPolicy]] = ActingPolicy
+    resumes: ClassVar[bool] = False
+    """Whether ``learn`` takes a ``folder`` to keep checkpoints in and to go on from."""
 
     def __init__(
         self,

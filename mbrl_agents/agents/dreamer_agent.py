@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class DreamerAgent(ModelBasedAgent):
 
     policy: DreamerPolicy
     policy_type = DreamerPolicy
+    resumes = True
 
     def _build_policy(self, seed: int) -> DreamerPolicy:
         self.replay: Replay | None = None
@@ -253,10 +255,13 @@ class DreamerAgent(ModelBasedAgent):
         self.fitted = True
         if run is not None:
             write_run(run, self._saved(), overrides)
+            # Finished; `learn` in this folder begins with checkpoints of its own.
+            (run / CHECKPOINT).unlink(missing_ok=True)
+            shutil.rmtree(run / REPLAY_FOLDER, ignore_errors=True)
         return self.metrics
 
     def _record(self, episode: Episode, replay: Replay) -> None:
-        actions = self._normalised(episode.actions)
+        actions = self.policy.from_env(episode.actions)
         for t in range(len(episode) + 1):
             last = t == len(episode)
             replay.add(
@@ -268,14 +273,6 @@ class DreamerAgent(ModelBasedAgent):
                 is_last=last,
                 terminal=last and episode.terminated,
             )
-
-    def _normalised(self, actions: np.ndarray) -> np.ndarray:
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            chosen = actions.reshape(len(actions)).astype(int) - int(space.start)
-            return np.eye(int(space.n), dtype=np.float32)[chosen]
-        assert isinstance(space, spaces.Box)
-        return np.clip(2.0 * (actions - space.low) / (space.high - space.low) - 1.0, -1.0, 1.0)
 
     # -- shared -------------------------------------------------------------------------
 
