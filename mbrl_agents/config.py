@@ -37,7 +37,8 @@ class MethodConfig:
     Attributes:
         method: name in the registry.
         world_model, policy, planner, objective: the configs of its components.
-        training: `mbrl_agents.training.fitting.TrainingConfig`, for agents.
+        training: of an agent, such as `mbrl_agents.training.fitting.TrainingConfig`.
+        behaviour: `mbrl_agents.training.imagination.BehaviourConfig`, for an actor-critic.
         baseline: settings of a Stable-Baselines3 baseline.
     """
 
@@ -47,6 +48,7 @@ class MethodConfig:
     planner: Any = None
     objective: Any = None
     training: Any = None
+    behaviour: Any = None
     baseline: Any = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,10 +82,13 @@ def resolve_config(
         if name:
             classes[section] = table[name].load()[1]
     if recipe.kind == "agent":
-        classes["training"] = resolve("mbrl_agents.training.fitting:TrainingConfig")
+        classes["training"] = resolve(recipe.training)
+    if recipe.behaviour:
+        classes["behaviour"] = resolve(recipe.behaviour)
     if recipe.config:
         classes["baseline"] = resolve(recipe.config)
     tree = _merged(classes, recipe.defaults)
+    overrides = {recipe.shortcuts.get(key, key): value for key, value in _pairs(overrides)}
     return MethodConfig(method, **_apply(classes, tree, overrides, where=f"method {method!r}"))
 
 

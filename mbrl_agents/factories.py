@@ -11,7 +11,7 @@ from mbrl_agents.registry import METHODS, PLANNERS, WORLD_MODELS, lookup, resolv
 if TYPE_CHECKING:
     from gymnasium import spaces
 
-    from mbrl_agents.agents.mbrl_agent import MBRLAgent
+    from mbrl_agents.agents.base_agent import ModelBasedAgent
     from mbrl_agents.protocols import Planner
 
 
@@ -26,7 +26,7 @@ def make_world_model(
     """A world model (a torch module) with fresh weights.
 
     Args:
-        name: "simple".
+        name: "simple" or "dreamer_v3".
         observation_space, action_space: of the environment.
         seed: of the weights.
         **overrides: settings of its config, such as ``ensemble=5``.
@@ -85,12 +85,14 @@ def make_agent(method: str, env: Any, *, seed: int = 0, **overrides: Any) -> Any
     return build(config, env, seed=seed, **own)
 
 
-def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> MBRLAgent:
-    """A saved agent, from a run folder or a file that `MBRLAgent.save` wrote.
+def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> ModelBasedAgent:
+    """A saved agent, from a run folder or a file that its ``save`` wrote.
 
     Raises:
         FileNotFoundError: when there is nothing at ``path``, or a file of the run is missing.
     """
-    from mbrl_agents.agents.mbrl_agent import MBRLAgent
+    from mbrl_agents.agents.run_files import read_saved
 
-    return MBRLAgent.load(path, env, **arguments)
+    saved = read_saved(path)
+    cls = resolve(lookup(METHODS, saved.config.method, "method").target)
+    return cls.from_saved(saved, env, **arguments)

@@ -64,7 +64,12 @@ class Rollout:
 
 @runtime_checkable
 class WorldModel(Protocol[S]):
-    """Predicts the next state and reward from the present state and action."""
+    """Predicts the next state and reward from the present state and action.
+
+    A model may also have ``actions``, the `nn.ActionStatistics` of the data it was fitted to:
+    planners then search as widely as the data reach, and switch binary dimensions instead of
+    trembling.
+    """
 
     action_size: int
     feature_size: int
@@ -97,8 +102,16 @@ class WorldModel(Protocol[S]):
         """Imagine ``actions`` ``(B, H, A)`` open loop and predict what a planner needs."""
         ...
 
-    def loss(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss on a batch of sequences and its detached components by name."""
+    def loss(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss on a batch of sequences and its detached components by name.
+
+        Args:
+            batch: sequences.
+            generator: source of what the loss draws (latents, noise).  None draws nothing: the
+                loss is then a function of weights and batch, as held-out data wants it.
+        """
         ...
 
 

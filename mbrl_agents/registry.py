@@ -34,8 +34,11 @@ class Method:
         summary: one line for a table of methods.
         kind: "agent" (world model and planner), "baseline" (Stable-Baselines3) or "bound".
         world_model, policy, planner, objective: component names; empty for "not used".
-        target: ``module:name`` of what builds a baseline or bound.
+        target: ``module:name`` of the agent's class, or of what builds a baseline or bound.
         config: ``module:name`` of a baseline's settings.
+        training: ``module:name`` of an agent's training settings.
+        behaviour: ``module:name`` of the settings of an actor-critic; empty for "none".
+        shortcuts: short names of settings.
         demonstrations: whether it learns from recorded episodes.
         defaults: dotted overrides that belong to the method.
     """
@@ -49,8 +52,11 @@ class Method:
     objective: str = ""
     target: str = "mbrl_agents.agents.mbrl_agent:MBRLAgent"
     config: str = ""
+    training: str = "mbrl_agents.training.fitting:TrainingConfig"
+    behaviour: str = ""
     demonstrations: bool = True
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    shortcuts: Mapping[str, str] = field(default_factory=dict)
 
 
 def _component(module: str, name: str, config: str = "") -> Component:
@@ -59,6 +65,7 @@ def _component(module: str, name: str, config: str = "") -> Component:
 
 
 WORLD_MODELS = {
+    "dreamer_v3": _component("world_models.dreamer_v3", "DreamerV3"),
     "simple": _component("world_models.simple", "SimpleWorldModel"),
 }
 POLICIES = {
@@ -72,6 +79,17 @@ PLANNERS = {
 OBJECTIVES = {
     "return": _component("planners.objectives", "ReturnObjective"),
     "progress": _component("planners.objectives", "ProgressObjective"),
+}
+
+# A recurrent model learns from long sequences by another optimiser than a perceptron, and plans on
+# steps to go as the pose methods do.
+_DREAMER = {
+    "world_model.progress": True,
+    "training.optimizer": "laprop",
+    "training.learning_rate": 4e-4,
+    "training.policy_learning_rate": 1e-3,
+    "training.batch_size": 16,
+    "training.sequence_length": 32,
 }
 
 METHODS = {
@@ -113,6 +131,43 @@ METHODS = {
             planner="policy-guided-cem",
             objective="progress",
             defaults={"objective.disagreement": 20.0},
+        ),
+        Method(
+            "dreamer-cem",
+            "random CEM over DreamerV3 latents, planning on steps to go",
+            world_model="dreamer_v3",
+            planner="cem",
+            objective="progress",
+            defaults=_DREAMER
+            | {"planner.horizon": 30, "planner.hold": 3, "objective.mode": "mean"},
+        ),
+        Method(
+            "dreamer-policy",
+            "a policy cloned on DreamerV3 latents, no search",
+            world_model="dreamer_v3",
+            policy="gaussian",
+            planner="policy",
+            objective="progress",
+            defaults=_DREAMER,
+        ),
+        Method(
+            "dreamer-policy-cem",
+            "CEM around the plan of a policy cloned on DreamerV3 latents",
+            world_model="dreamer_v3",
+            policy="gaussian",
+            planner="policy-guided-cem",
+            objective="progress",
+            defaults=_DREAMER,
+        ),
+        Method(
+            "dreamer",
+            "DreamerV3: actor and critic learned in imagination, from its own experience",
+            world_model="dreamer_v3",
+            target="mbrl_agents.agents.dreamer_agent:DreamerAgent",
+            training="mbrl_agents.training.dreamer:DreamerTrainingConfig",
+            behaviour="mbrl_agents.training.imagination:BehaviourConfig",
+            demonstrations=False,
+            shortcuts={"size": "world_model.size"},
         ),
         Method(
             "sb3-sac",

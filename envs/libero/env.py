@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -66,7 +66,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (Gymnasium's)
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         self._ready = False
         self._expert: Expert | None = None
         self.action_space = spaces.Box(-1.0, 1.0, (7,), dtype=np.float32)
-        self.observation_space = observation_space(
+        self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]
             obs,
             objects=max(len(t.objects_of_interest) for t in tasks),
             cameras=len(self._cameras),
@@ -292,7 +292,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         result: dict[str, NDArray[Any]] = {}
         if self._obs == "pose":
             vector = pose_vector(simulation, simulation.objects_of_interest)
-            space = self.observation_space["pose"]  # type: ignore[index]
+            space = self.observation_space["pose"]
             result["pose"] = np.zeros(space.shape, dtype=np.float32)
             result["pose"][: len(vector)] = vector
         else:

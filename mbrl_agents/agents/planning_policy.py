@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor
+from torch import Tensor, nn
 
+from mbrl_agents.agents.acting_policy import ActingPolicy
 from mbrl_agents.config import MethodConfig
 from mbrl_agents.protocols import Plan, shifted, tree_map
 from mbrl_agents.registry import METHODS, OBJECTIVES, PLANNERS, POLICIES, WORLD_MODELS, lookup
@@ -34,7 +33,7 @@ class ActingState(NamedTuple):
     age: Tensor
 
 
-class PlanningPolicy(BasePolicy):
+class PlanningPolicy(ActingPolicy):
     """World model and action prior as one module; planner and objective beside them.
 
     Inside, actions are normalised to [-1, 1].
@@ -56,9 +55,7 @@ class PlanningPolicy(BasePolicy):
         *,
         seed: int = 0,
     ) -> None:
-        super().__init__(observation_space, action_space, normalize_images=False)
-        if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
-            raise ValueError(f"planning needs a bounded Box of actions, got {action_space}")
+        super().__init__(observation_space, action_space, seed=seed)
         recipe = lookup(METHODS, config.method, "method")
         generator = torch.Generator().manual_seed(seed)
         model_class, _ = lookup(WORLD_MODELS, recipe.world_model, "world model").load()
@@ -75,7 +72,6 @@ class PlanningPolicy(BasePolicy):
                 generator=generator,
             )
         self.config = config
-        self.seed = seed
         self.use(config)
         self.eval()
 
@@ -86,77 +82,38 @@ class PlanningPolicy(BasePolicy):
         self.planner: Any = PLANNERS[recipe.planner].load()[0](config.planner)
         self.objective: Any = OBJECTIVES[recipe.objective].load()[0](config.objective)
 
-    # -- acting -------------------------------------------------------------------------
-
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, Any]:
-        """Actions for a batch of observations, or for a single one.
-
-        Args:
-            observation: of one environment or a batch.
-            state: what the previous call returned; None at the very start.
-            episode_start: ``(B,)`` true where an episode begins.
-            deterministic: execute the plan as it is; otherwise with the search's final std as
-                noise on it.
-
-        Returns:
-            Actions in the environment's range, and the `ActingState` of the next call.
-
-        Raises:
-            ValueError: when ``state`` belongs to another number of environments.
-        """
-        tensors, vectorised = self.obs_to_tensor(observation)
-        obs = tensors if isinstance(tensors, dict) else {"obs": tensors}
-        with torch.inference_mode():
-            actions, after = self.step(obs, state, episode_start, deterministic)
-            low = torch.as_tensor(self.action_space.low)  # type: ignore[attr-defined]
-            high = torch.as_tensor(self.action_space.high)  # type: ignore[attr-defined]
-            scaled = low + 0.5 * (actions.cpu() + 1.0) * (high - low)
-        result = np.clip(scaled.numpy(), low.numpy(), high.numpy())
-        result = result.astype(self.action_space.dtype)
-        return (result if vectorised else result[0]), after
+    # -- acting --------------------------------------------------------------------------
 
     def step(
         self,
         obs: dict[str, Tensor],
-        state: ActingState | None,
+        state: Any,
         episode_start: Any,
         deterministic: bool,
     ) -> tuple[Tensor, ActingState]:
-        """Normalised actions ``(B, A)`` and the next state."""
-        batch = len(next(iter(obs.values())))
-        device = self.device
+        """Normalised actions ``(B, A)`` and the next state.
+
+        Unless ``deterministic``, the search's final std is added to the plan as noise.
+        """
+        previous = None if state is None else state.action
+        action, is_first = self.begin(obs, previous, episode_start)
         if state is None:
-            model_state = self.world_model.initial(batch)
-            action = torch.zeros(batch, self.world_model.action_size, device=device)
-            is_first = torch.ones(batch, dtype=torch.bool, device=device)
-            plan, calls = None, torch.zeros(batch, dtype=torch.long)
-            age = torch.zeros(batch, dtype=torch.long)
+            model_state = self.world_model.initial(len(action))
+            plan, calls = None, torch.zeros(len(action), dtype=torch.long)
+            age = torch.zeros(len(action), dtype=torch.long)
         else:
-            model_state, action, plan, calls, age = state
-            if len(action) != batch:
-                raise ValueError(
-                    f"the state belongs to {len(action)} environments, the observation to {batch}"
-                )
-            starts = np.zeros(batch, bool) if episode_start is None else episode_start
-            is_first = torch.as_tensor(np.asarray(starts, dtype=bool), device=device)
+            model_state, _, plan, calls, age = state
         model_state = self.world_model.observe(model_state, obs, action, is_first)
-        words = np.random.SeedSequence([self.seed, int(calls.max())]).generate_state(1)
-        generator = torch.Generator().manual_seed(int(words[0]))
+        generator = self.noise(calls)
         due = is_first.cpu() | (age >= self.config.planner.replan)
         age = torch.where(due, 1, age + 1)
         plan = self._plan(model_state, plan, is_first, due, generator)
         action = plan.actions[:, 0]
         if not deterministic:
-            noise = torch.randn(action.shape[1:], generator=generator).to(device)
+            noise = torch.randn(action.shape[1:], generator=generator).to(action.device)
             noisy = (action + plan.std[:, 0] * noise).clamp(-1.0, 1.0)
-            noisy = torch.where(self.world_model.actions.binary, action, noisy)
-            action = noisy
+            seen = getattr(self.world_model, "actions", None)
+            action = noisy if seen is None else torch.where(seen.binary, action, noisy)
         return action, ActingState(model_state, action, plan, calls + 1, age)
 
     def _plan(
@@ -179,16 +136,15 @@ class PlanningPolicy(BasePolicy):
         new = self._search(
             tree_map(lambda x: x[rows], state), select_plan(plan, rows), is_first[rows], generator
         )
+
+        def merged(old: Tensor, fresh: Tensor) -> Tensor:
+            return old.index_copy(0, rows, fresh)
+
         return Plan(
-            *(
-                old.index_copy(0, rows, fresh)
-                for old, fresh in (
-                    (going_on.actions, new.actions),
-                    (going_on.mean, new.mean),
-                    (going_on.std, new.std),
-                    (going_on.score, new.score),
-                )
-            ),
+            merged(going_on.actions, new.actions),
+            merged(going_on.mean, new.mean),
+            merged(going_on.std, new.std),
+            merged(going_on.score, new.score),
             new.info,
         )
 
@@ -206,25 +162,8 @@ class PlanningPolicy(BasePolicy):
         )
         return found
 
-    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
-        """One memoryless step (SB3's hook); `predict` is what carries state."""
-        obs = observation if isinstance(observation, dict) else {"obs": observation}
-        action, _ = self.step(obs, None, None, deterministic)
-        low = torch.as_tensor(self.action_space.low, device=action.device)  # type: ignore[attr-defined]
-        high = torch.as_tensor(self.action_space.high, device=action.device)  # type: ignore[attr-defined]
-        return low + 0.5 * (action + 1.0) * (high - low)
-
-    def forward(self, observation: Any, deterministic: bool = False) -> Tensor:
-        return self._predict(observation, deterministic)
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Trainable parameters by component."""
-        parts = {"world_model": self.world_model, "policy": self.prior}
-        return {
-            name: sum(p.numel() for p in part.parameters() if p.requires_grad)
-            for name, part in parts.items()
-            if part is not None
-        }
+    def modules_by_name(self) -> dict[str, nn.Module | None]:
+        return {"world_model": self.world_model, "policy": self.prior}
 
 
 def select_plan(plan: Plan, rows: Any) -> Plan:

@@ -141,7 +141,8 @@ def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
         if name not in files:
             raise FileNotFoundError(f"{where} holds no {name}")
     config = from_yaml(files[CONFIG_FILE].decode())
-    if config.policy is not None and POLICY_FILE not in files:
+    needs_policy = config.policy is not None or config.behaviour is not None
+    if needs_policy and POLICY_FILE not in files:
         raise FileNotFoundError(f"{where} holds no {POLICY_FILE}")
     try:
         agent = json.loads(files[AGENT_FILE])

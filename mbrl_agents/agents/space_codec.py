@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 
 def encode_space(space: spaces.Space) -> dict[str, Any]:
-    """A Box or a Dict of Boxes as plain values.
+    """A Box, a Dict of Boxes or a Discrete as plain values.
 
     Raises:
         ValueError: for any other kind of space.
@@ -27,13 +27,17 @@ def encode_space(space: spaces.Space) -> dict[str, Any]:
             "shape": list(space.shape),
             "dtype": str(np.dtype(space.dtype)),
         }
-    raise ValueError(f"only Box and Dict spaces can be saved, got {space}")
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    raise ValueError(f"only Box, Dict and Discrete spaces can be saved, got {space}")
 
 
 def decode_space(data: dict[str, Any]) -> spaces.Space:
     """The space behind `encode_space`'s values."""
     if data["kind"] == "Dict":
         return spaces.Dict({key: decode_space(entry) for key, entry in data["spaces"].items()})
+    if data["kind"] == "Discrete":
+        return spaces.Discrete(data["n"], start=data["start"])
     dtype, shape = np.dtype(data["dtype"]), tuple(data["shape"])
     low = np.broadcast_to(np.array(data["low"], dtype=np.float64), shape).astype(dtype)
     high = np.broadcast_to(np.array(data["high"], dtype=np.float64), shape).astype(dtype)

@@ -189,9 +189,11 @@ def train_run(
         began = time.perf_counter()
         if recipe.kind == "agent":
             names = list(spec.overrides)
-            agent.fit(episodes, folder=folder, progress=progress, overrides=names)
+            if episodes:
+                agent.fit(episodes, folder=folder, progress=progress, overrides=names)
             if spec.steps:
-                agent.learn(spec.steps, callback=_callback(progress, spec.steps))
+                resumed = {"folder": folder} if agent.resumes else {}
+                agent.learn(spec.steps, callback=_callback(progress, spec.steps), **resumed)
                 agent.save_run(folder, names)
         else:
             agent.learn(spec.steps, callback=_callback(progress, spec.steps))
@@ -204,7 +206,8 @@ def train_run(
         spec=spec,
         parameters=parameter_counts(agent),
         train_seconds=round(seconds, 1),
-        env_steps=spec.steps + (sum(map(len, episodes)) if recipe.demonstrations else 0),
+        env_steps=spec.steps
+        + sum(map(len, episodes)) * (recipe.kind == "agent" or recipe.demonstrations),
         metrics=dict(getattr(agent, "metrics", {})),
         algorithm=type(agent).__name__ if recipe.kind == "baseline" else "",
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import SequenceBatch
+from mbrl_agents.world_models.arrivals import Arrivals
 
 
 class EpisodeTensors:
@@ -117,6 +118,28 @@ class EpisodeTensors:
             is_first=is_first,
             steps_to_go=self.steps_to_go[index],
             mask=mask,
+        )
+
+    def arrivals(self, starts: Tensor, length: int) -> Arrivals:
+        """The ``length`` observations from each of the rows ``starts`` ``(B,)`` on.
+
+        Rows are taken as they lie: a sequence runs on from one episode into the next.
+        """
+        rows = starts[:, None] + torch.arange(length, device=self.device)
+        first = self.first[self.episode[rows]]
+        is_first = rows == first
+        before = (rows - 1).clamp_min(0)
+        seen = torch.ones_like(is_first)
+        return Arrivals(
+            obs={key: value[rows] for key, value in self.obs.items()},
+            prev_action=torch.where(is_first[..., None], 0.0, self.action[before]),
+            reward=torch.where(is_first, 0.0, self.reward[before]),
+            is_first=is_first,
+            is_last=rows == first + self.length[self.episode[rows]],
+            terminal=self.terminated[before] & ~is_first,
+            steps_to_go=torch.where(is_first, torch.nan, self.steps_to_go[before]),
+            mask=seen,
+            outcome=seen,
         )
 
     def sample(

@@ -1,190 +1,27 @@
-"""Fitting a module by gradient steps: schedule, held-out data, keep-best, exact resumption."""
+"""Fitting world models and cloned policies to recorded episodes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import SequenceBatch, tree_map
 from mbrl_agents.training.batches import EpisodeTensors, split_episodes
-from mbrl_agents.training.checkpoints import (
-    load_tensors,
-    pack_optimizer,
-    save_tensors,
-    unpack_optimizer,
+from mbrl_agents.training.latents import LatentStore
+from mbrl_agents.training.optimise import (
+    FitResult,
+    Losses,
+    Progress,
+    TrainingConfig,
+    optimise,
 )
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called with the phase ("world_model" or "policy"), steps done, steps in all, and metrics."""
-
-Losses = tuple[Tensor, dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of training.
-
-    Attributes:
-        model_steps, policy_steps: gradient steps of a fit from scratch.
-        batch_size: sequences per gradient step of the world model.
-        policy_batch_size: steps of demonstration per gradient step of the policy.
-        sequence_length: ``T``, one step of context included; the model unrolls the rest.
-        learning_rate: of AdamW, peak; cosine to a twentieth of it, after a short warm-up.
-        weight_decay: of AdamW.
-        clip: bound on the gradient's norm.
-        holdout: share of the episodes that is held out for the diagnostics and keep-best.
-        evaluate_every: gradient steps between looks at held-out data.
-        checkpoint_every: gradient steps between resumable checkpoints.
-        keep_best: return the weights with the least held-out loss instead of the last.
-        seed: of weights, splits, batches and the planner's noise.
-        threads: CPU threads while fitting; 0 leaves torch's setting.
-        round_steps: environment steps between refits in ``learn``.
-        random_steps: environment steps ``learn`` takes at random before the first fit.
-        refit_steps: gradient steps of each refit in ``learn``.
-        explore_std: noise on actions ``learn`` collects with, in normalised action units.
-    """
-
-    model_steps: int = 3000
-    policy_steps: int = 2000
-    batch_size: int = 256
-    policy_batch_size: int = 512
-    sequence_length: int = 6
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    clip: float = 10.0
-    holdout: float = 0.1
-    evaluate_every: int = 250
-    checkpoint_every: int = 1000
-    keep_best: bool = True
-    seed: int = 0
-    threads: int = 0
-    round_steps: int = 1000
-    random_steps: int = 1000
-    refit_steps: int = 500
-    explore_std: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.sequence_length < 2:
-            raise ValueError(f"sequence_length must be at least 2, got {self.sequence_length}")
-        if not 0 <= self.holdout < 1:
-            raise ValueError(f"holdout must lie in [0, 1), got {self.holdout}")
-
-
-@dataclass
-class FitResult:
-    """What a fit gives: final metrics (train and held-out) and one row per evaluation."""
-
-    metrics: dict[str, float]
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-def optimise(
-    module: nn.Module,
-    train_loss: Callable[[torch.Generator], Losses],
-    *,
-    steps: int,
-    config: TrainingConfig,
-    phase: str,
-    held_out: Callable[[], dict[str, float]] | None = None,
-    progress: Progress | None = None,
-    checkpoint: Path | None = None,
-    identity: str = "",
-    seed: int = 0,
-) -> FitResult:
-    """Take ``steps`` gradient steps on ``module``.
-
-    Raises:
-        FloatingPointError: when a gradient is not finite.
-        ValueError: when ``checkpoint`` belongs to another fit.
-
-    Args:
-        module: trained in place; left in eval mode.
-        train_loss: draws a batch with the generator it is given; loss and detached components.
-        held_out: metrics on held-out data.  The best weights by its "loss" are kept, or, for a
-            module with ``best_by`` (prefix of weights: metric), the best of each part by its own:
-            a head that begins to overfit must not stop the rest.
-        progress: told of every evaluation; an exception from it (an interrupt) stops the fit.
-        checkpoint: file to resume from where it exists, and to write; removed by nobody, a
-            finished fit is found finished.
-        identity: what settings and data the fit belongs to; another fit's checkpoint is refused.
-        seed: of the batches.
-
-    Returns:
-        metrics by name, ``train/...`` the mean since the last evaluation, ``held_out/...``.
-    """
-    optimizer = torch.optim.AdamW(
-        module.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    generator = torch.Generator().manual_seed(seed)
-    best_by: Mapping[str, str] = getattr(module, "best_by", {"": "loss"})
-    best: dict[str, Tensor] = {}
-    best_loss = dict.fromkeys(best_by, math.inf)
-    done = 0
-    history: list[dict[str, float]] = []
-    last: dict[str, float] = {}
-    sums: dict[str, Tensor] = {}
-    since = 0
-    identity = f"{steps} steps, seed {seed}, {config}, {identity}"
-    if checkpoint is not None and checkpoint.is_file():
-        done, best_loss, best, history, sums, since = _restore(
-            checkpoint, module, optimizer, generator, identity
-        )
-        last = dict(history[-1]) if history else {}
-    warmup = max(1, min(100, steps // 10))
-    module.train()
-    while done < steps:
-        share = (done + 1) / steps
-        cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share))
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (done + 1) / warmup) * cosine
-        loss, parts = train_loss(generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"{phase}: the gradient is not finite at step {done}")
-        optimizer.step()
-        done += 1
-        since += 1
-        for name, value in parts.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu()
-        if done % config.evaluate_every == 0 or done == steps:
-            last = {"step": float(done)}
-            last |= {f"train/{k}": float(v) / since for k, v in sums.items()}
-            sums, since = {}, 0
-            if held_out is not None:
-                module.eval()
-                found = held_out()
-                module.train()
-                last |= {f"held_out/{k}": v for k, v in found.items()}
-                for prefix, name in best_by.items() if config.keep_best else ():
-                    if found[name] < best_loss[prefix]:
-                        best_loss[prefix] = found[name]
-                        weights = module.state_dict().items()
-                        best |= {k: v.clone() for k, v in weights if k.startswith(prefix)}
-            history.append(last)
-            if progress is not None:
-                progress(phase, done, steps, last)
-        if checkpoint is not None and (done % config.checkpoint_every == 0 or done == steps):
-            _store(
-                checkpoint, module, optimizer, generator, done, best_loss, best, history, sums,
-                since, identity,
-            )  # fmt: skip
-    module.load_state_dict({**module.state_dict(), **best})
-    module.eval()
-    if best and held_out is not None:
-        last |= {f"held_out/{k}": v for k, v in held_out().items()}
-    return FitResult(last, history)
 
 
 def fit_world_model(
@@ -201,32 +38,26 @@ def fit_world_model(
 ) -> FitResult:
     """Fit a world model (protocol `WorldModel` and a torch module) to sequences.
 
+    A model that filters what it sees (it has ``learn_from``) learns from sequences that run
+    across episodes, each from the latents it had there when it last passed.
+
     Args:
         steps: gradient steps, ``config.model_steps`` when None.
         refit: keep the model's normalisers, whose change would move everything learned before.
     """
-    length, context = config.sequence_length, getattr(model, "context", 1)
     seed = config.seed if seed is None else seed
     if not refit and hasattr(model, "fit_statistics"):
+        context = getattr(model, "context", 1)
         generator = torch.Generator().manual_seed(seed)
-        count = min(len(train), 20000)
+        count = min(len(train), getattr(model, "statistics_steps", 20000))
         draw = torch.randperm(len(train), generator=generator)[:count].to(train.device)
         model.fit_statistics(train.sequences(train.steps[draw], context + 1, context))
 
-    def loss(generator: torch.Generator) -> Losses:
-        return model.loss(
-            train.sample(config.batch_size, length, context=context, generator=generator)
-        )
-
-    @torch.no_grad()
-    def evaluate() -> dict[str, float]:
-        assert held_out is not None
-        # Bounded, so that a look at held-out data stays cheap however much there is.
-        stride = max(1, len(held_out) // 2048)
-        rows = held_out.steps[::stride]
-        _, parts = model.loss(held_out.sequences(rows, length, context))
-        return {name: float(value) for name, value in parts.items()}
-
+    carried: LatentStore | None = None
+    if hasattr(model, "learn_from"):
+        loss, evaluate, carried = _sequence_losses(model, train, held_out, config)
+    else:
+        loss, evaluate = _window_losses(model, train, held_out, config)
     return optimise(
         model,
         loss,
@@ -238,7 +69,64 @@ def fit_world_model(
         progress=progress,
         checkpoint=checkpoint,
         seed=seed,
+        carried=carried,
     )
+
+
+TrainLoss = Callable[[torch.Generator], Losses]
+Evaluation = Callable[[], dict[str, float]]
+
+
+def _window_losses(
+    model: Any, train: EpisodeTensors, held_out: EpisodeTensors | None, config: TrainingConfig
+) -> tuple[TrainLoss, Evaluation]:
+    """Training and held-out loss of a model that reads short windows within episodes."""
+    length, context = config.sequence_length, getattr(model, "context", 1)
+
+    def loss(generator: torch.Generator) -> Losses:
+        batch = train.sample(config.batch_size, length, context=context, generator=generator)
+        return model.loss(batch, generator=generator)
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        assert held_out is not None
+        # Bounded, so that a look at held-out data stays cheap however much there is.
+        stride = max(1, len(held_out) // 2048)
+        rows = held_out.steps[::stride]
+        _, parts = model.loss(held_out.sequences(rows, length, context))
+        return {name: float(value) for name, value in parts.items()}
+
+    return loss, evaluate
+
+
+def _sequence_losses(
+    model: Any, train: EpisodeTensors, held_out: EpisodeTensors | None, config: TrainingConfig
+) -> tuple[TrainLoss, Evaluation, LatentStore]:
+    """Training and held-out loss of a model that filters long sequences, and its latents."""
+    rows = len(train.action)
+    length = min(config.sequence_length, rows)
+    carried = LatentStore(1, rows, *model.latent_sizes)
+
+    def loss(generator: torch.Generator) -> Losses:
+        draw = torch.randint(rows - length + 1, (config.batch_size,), generator=generator)
+        starts = draw.numpy()
+        lane = np.zeros_like(starts)
+        state = tree_map(lambda x: x.to(train.device), carried.read(lane, starts - 1))
+        batch = train.arrivals(draw.to(train.device), length)
+        learned = model.learn_from(batch, state, generator=generator)
+        carried.write(lane[:, None], starts[:, None] + np.arange(length), learned.states)
+        return learned.loss, learned.metrics
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        assert held_out is not None
+        within = min(length, len(held_out.action))
+        starts = held_out.first[:: max(1, len(held_out.first) // config.batch_size)]
+        starts = starts[: config.batch_size].clamp_max(len(held_out.action) - within)
+        parts = model.learn_from(held_out.arrivals(starts, within)).metrics
+        return {name: float(value) for name, value in parts.items()}
+
+    return loss, evaluate, carried
 
 
 @torch.no_grad()
@@ -310,11 +198,17 @@ def fit_policy(
         _, parts = policy.loss(*kept)
         return {k: float(v) for k, v in parts.items()} | policy.diagnose(*kept)
 
+    rate = config.policy_learning_rate
+    settings = replace(
+        config,
+        optimizer="adamw",
+        learning_rate=config.learning_rate if rate is None else rate,
+    )
     return optimise(
         policy,
         loss,
         steps=config.policy_steps if steps is None else steps,
-        config=config,
+        config=settings,
         phase="policy",
         identity=f"{getattr(policy, 'config', '')}, {_fingerprint(train)}",
         held_out=evaluate if kept is not None else None,
@@ -346,57 +240,13 @@ def _fingerprint(data: EpisodeTensors) -> str:
     return f"{len(data.first)} episodes, {len(data)} steps, {total:.9g}"
 
 
-def _store(
-    path: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    done: int,
-    best_loss: Mapping[str, float],
-    best: Mapping[str, Tensor],
-    history: list[dict[str, float]],
-    sums: Mapping[str, Tensor],
-    since: int,
-    identity: str,
-) -> None:
-    moments, groups = pack_optimizer(optimizer)
-    tensors = {f"module/{k}": v for k, v in module.state_dict().items()}
-    tensors |= {f"optimizer/{k}": v for k, v in moments.items()}
-    tensors |= {f"best/{k}": v for k, v in best.items()}
-    tensors |= {f"sums/{k}": v for k, v in sums.items()}
-    tensors["generator"] = generator.get_state()
-    meta = {
-        "done": done,
-        "identity": identity,
-        "since": since,
-        "best_loss": {k: v if math.isfinite(v) else None for k, v in best_loss.items()},
-        "history": history,
-        "optimizer": groups,
-    }
-    save_tensors(path, tensors, meta)
-
-
-def _restore(
-    path: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    identity: str,
-) -> tuple[
-    int, dict[str, float], dict[str, Tensor], list[dict[str, float]], dict[str, Tensor], int
-]:
-    tensors, meta = load_tensors(path)
-    if meta["identity"] != identity:
-        raise ValueError(
-            f"{path} belongs to another fit ({meta['identity']}; this one: {identity}); "
-            "take another folder or remove the file"
-        )
-
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-    module.load_state_dict(under("module/"))
-    unpack_optimizer(optimizer, under("optimizer/"), meta["optimizer"])
-    generator.set_state(tensors["generator"])
-    best_loss = {k: math.inf if v is None else v for k, v in meta["best_loss"].items()}
-    return meta["done"], best_loss, under("best/"), meta["history"], under("sums/"), meta["since"]
+__all__ = [
+    "FitResult",
+    "Progress",
+    "TrainingConfig",
+    "encode",
+    "filtered",
+    "fit_policy",
+    "fit_world_model",
+    "prepare",
+]

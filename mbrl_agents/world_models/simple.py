@@ -263,7 +263,10 @@ class SimpleWorldModel(nn.Module):
         label = batch.label[batch.mask]
         self.actions.fit(data.action[mask], label[label.isfinite().all(-1)])
 
-    def loss(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        del generator  # nothing is drawn
         data = self._shared_out(batch)
         weight = data.mask.float()
         count = weight.sum().clamp_min(1.0)

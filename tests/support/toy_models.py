@@ -41,7 +41,7 @@ class KnownModel:
         features = target.expand(-1, actions.shape[1], -1)
         return Rollout(features, reward, torch.ones_like(reward))
 
-    def loss(self, batch):
+    def loss(self, batch, *, generator=None):
         raise NotImplementedError
 
 

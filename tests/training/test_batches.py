@@ -6,8 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+import toy_grasp
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.training.batches import EpisodeTensors, split_episodes
+
+
+def test_arrivals_run_across_episodes():
+    data = EpisodeTensors(toy_grasp.demonstrations(3, noise=0.0))
+    rows = len(data.action)
+    got = data.arrivals(torch.tensor([0]), rows)
+    assert torch.equal(got.obs["pose"][0], data.obs["pose"])
+    assert torch.equal(got.is_first[0].nonzero()[:, 0], data.first)
+    ends = data.first + data.length
+    assert torch.equal(got.is_last[0].nonzero()[:, 0], ends)
+    assert torch.equal(got.terminal[0].nonzero()[:, 0], ends)
+    assert (got.steps_to_go[0, ends] == 0).all()
+    assert torch.equal(got.prev_action[0, ends], data.action[ends - 1])
+    assert torch.equal(got.reward[0, ends], data.reward[ends - 1])
+    assert not got.prev_action[0, data.first].any()
+    assert not got.reward[0, data.first].any()
 
 
 def episode(steps: int, offset: float, success: bool = True) -> Episode:

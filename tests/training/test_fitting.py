@@ -21,14 +21,26 @@ class Stop(Exception):
     pass
 
 
-def test_an_interrupted_fit_resumes_exactly(tmp_path):
+SMALL = {
+    "simple": {"hidden": (16,), "head_hidden": (16,)},
+    "dreamer_v3": {"deter": 16, "hidden": 8, "classes": 4, "units": 8, "stoch": 4},
+}
+
+
+@pytest.mark.parametrize(("name", "optimizer"), [("simple", "adamw"), ("dreamer_v3", "laprop")])
+def test_an_interrupted_fit_resumes_exactly(tmp_path, name, optimizer):
     config = TrainingConfig(
-        model_steps=30, batch_size=32, evaluate_every=10, checkpoint_every=7, sequence_length=3
+        model_steps=30,
+        batch_size=32 if name == "simple" else 4,
+        evaluate_every=10,
+        checkpoint_every=7,
+        sequence_length=3,
+        optimizer=optimizer,
     )
     train, held = prepare(demonstrations(5), config)
 
     def fresh():
-        return make_world_model("simple", POSES, ACTIONS, hidden=(16,), head_hidden=(16,))
+        return make_world_model(name, POSES, ACTIONS, **SMALL[name])
 
     whole = fresh()
     expected = fit_world_model(whole, train, held, config)
@@ -40,10 +52,10 @@ def test_an_interrupted_fit_resumes_exactly(tmp_path):
     file = tmp_path / "fit.safetensors"
     with pytest.raises(Stop):
         fit_world_model(fresh(), train, held, config, progress=interrupt, checkpoint=file)
-    resumed = make_world_model("simple", POSES, ACTIONS, seed=9, hidden=(16,), head_hidden=(16,))
+    resumed = make_world_model(name, POSES, ACTIONS, seed=9, **SMALL[name])
     result = fit_world_model(resumed, train, held, config, checkpoint=file)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
     assert result.metrics == expected.metrics
     assert result.history == expected.history
     again = fit_world_model(fresh(), train, held, config, checkpoint=file)

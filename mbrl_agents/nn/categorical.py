@@ -1,0 +1,58 @@
+"""Vectors of categorical variables with straight-through gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Log-probabilities of ``(1 - u) softmax(logits) + u / n``, ``(..., n)`` in float32.
+
+    One percent of a uniform distribution keeps every class possible, so that a KL divergence
+    between two of them stays finite (arXiv:2301.04104, section "World model learning").
+    """
+    logits = logits.float()
+    if not unimix:
+        return logits.log_softmax(-1)
+    probs = (1.0 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1]
+    return probs.log()
+
+
+def gumbel(
+    shape: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device | str
+) -> Tensor:
+    """Standard Gumbel noise: ``argmax(log p + noise)`` is a draw from ``p``."""
+    uniform = torch.rand(shape, generator=generator, device=generator.device).to(device)
+    return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
+
+
+def one_hot_sample(log_probs: Tensor, noise: Tensor | None) -> Tensor:
+    """A one-hot draw ``(..., n)`` whose gradient is that of the probabilities.
+
+    Args:
+        log_probs: ``(..., n)``, normalised.
+        noise: Gumbel noise of the same shape; None takes the most likely class.
+
+    The value is ``onehot + p - stop(p)`` (Bengio et al. 2013).
+    """
+    chosen = (log_probs if noise is None else log_probs + noise).argmax(-1)
+    hard = F.one_hot(chosen, log_probs.shape[-1]).to(log_probs.dtype)
+    if not log_probs.requires_grad:
+        return hard
+    probs = log_probs.exp()
+    return hard + (probs - probs.detach())
+
+
+def kl_divergence(left: Tensor, right: Tensor) -> Tensor:
+    """``KL(left || right)`` of log-probabilities ``(..., G, n)``, summed over the ``G``."""
+    return (left.exp() * (left - right)).sum((-2, -1))
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Entropy in nats over the last dimension."""
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+__all__ = ["entropy", "gumbel", "kl_divergence", "one_hot_sample", "unimix_log_probs"]

@@ -1,0 +1,291 @@
+"""DreamerV3: encoder, RSSM, decoder and heads behind the world model protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mbrl_agents.nn.actions import ActionStatistics
+from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence
+from mbrl_agents.nn.normed import Linear, dense_stack
+from mbrl_agents.nn.symlog import TwoHot
+from mbrl_agents.protocols import Observation, Rollout, SequenceBatch, tree_map
+from mbrl_agents.world_models.arrivals import Arrivals
+from mbrl_agents.world_models.dreamer_v3.config import DreamerV3Config
+from mbrl_agents.world_models.dreamer_v3.decoder import Decoder
+from mbrl_agents.world_models.dreamer_v3.encoder import Encoder
+from mbrl_agents.world_models.dreamer_v3.rssm import RSSM, State
+from mbrl_agents.world_models.dreamer_v3.spaces import action_size, observation_layout
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `DreamerV3.learn_from` gives.
+
+    Attributes:
+        loss: scalar.
+        metrics: detached components by name.
+        states: posterior states ``(B, T, ...)``, detached.
+        features: ``(B, T, F)`` of these states, with their gradient.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    states: State
+    features: Tensor
+
+
+class DreamerV3(nn.Module):
+    """A recurrent model of discrete latents, learned by reconstruction.
+
+    Hafner et al. 2023 (arXiv:2301.04104), equations 3 to 5, with the architecture and constants of
+    the authors' later releases: a block-diagonal GRU, RMS norms, KL weights 1 and 0.1.
+
+    Its state is ``{"deter": (B, D), "stoch": (B, G, n)}``.  Latents are drawn where a method is
+    given a generator; without one the most likely are taken, so that planning and evaluation are
+    deterministic.  Discrete actions are one-hot vectors.
+
+    Args:
+        config: settings.
+        observation_space: a Box or a Dict of vectors and uint8 pictures.
+        action_space: a Box or a Discrete; Box actions are expected in [-1, 1].
+        generator: source of the initial weights, seeded with 0 when None.
+
+    Raises:
+        ValueError: for spaces it cannot read.
+    """
+
+    context = 0
+    """Leading steps of a training sequence that only give the state: none, losses apply to all."""
+
+    statistics_steps = 2000
+    """Recorded steps `fit_statistics` looks at: few, since each may carry a picture."""
+
+    def __init__(
+        self,
+        config: DreamerV3Config,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = generator or torch.Generator().manual_seed(0)
+        self.config = config
+        self.layout = observation_layout(observation_space, 2 ** len(config.mults))
+        self.action_size = action_size(action_space)
+        self.actions = ActionStatistics(self.action_size)
+        self.encoder = Encoder(config, self.layout, generator=generator)
+        self.rssm = RSSM(config, self.action_size, self.encoder.token_size, generator=generator)
+        self.feature_size = self.rssm.feature_size
+        latent = self.feature_size - self.rssm.deter
+        self.decoder = Decoder(config, self.layout, self.rssm.deter, latent, generator=generator)
+
+        def head(layers: int, outputs: int, scale: float) -> nn.Sequential:
+            units = config.width("units")
+            return nn.Sequential(
+                dense_stack(self.feature_size, units, layers, generator=generator),
+                Linear(units, outputs, scale=scale, generator=generator),
+            )
+
+        self.reward = head(config.reward_layers, config.bins, 0.0)
+        self.continues = head(config.continue_layers, 1, 1.0)
+        if config.progress:
+            self.progress = head(config.progress_layers, config.bins, 0.0)
+        # In a tuple, so that a critic that belongs to somebody else is not counted, saved and
+        # trained as a part of the world model.
+        self._value: tuple[Callable[[Tensor], Tensor], ...] = ()
+
+    def attach_value(self, value: Callable[[Tensor], Tensor] | None) -> None:
+        """Let rollouts carry ``value(features)``: ``(..., F)`` to ``(...)``; None detaches it."""
+        self._value = () if value is None else (value,)
+
+    @property
+    def latent_sizes(self) -> tuple[int, int, int]:
+        """``D``, ``G`` and ``n``."""
+        return self.rssm.deter, self.rssm.stoch, self.rssm.classes
+
+    @torch.no_grad()
+    def fit_statistics(self, batch: SequenceBatch) -> None:
+        """Note what the actions in the data look like, for planners."""
+        label = batch.label[batch.mask]
+        self.actions.fit(batch.action[batch.mask], label[label.isfinite().all(-1)])
+
+    # -- the protocol -------------------------------------------------------------------
+
+    def initial(self, batch: int) -> State:
+        return self.rssm.initial(batch, self._device)
+
+    def observe(
+        self,
+        state: State,
+        obs: Observation,
+        prev_action: Tensor,
+        is_first: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> State:
+        with self.precision():
+            tokens = self.encoder(obs)[:, None]
+            states, _ = self.rssm.observe(
+                state,
+                tokens,
+                prev_action[:, None],
+                is_first[:, None],
+                self._noise((len(tokens), 1), generator),
+            )
+        return tree_map(lambda x: x[:, 0].float(), states)
+
+    def features(self, state: State) -> Tensor:
+        return self.rssm.features(state)
+
+    def imagine_step(
+        self, state: State, action: Tensor, *, generator: torch.Generator | None = None
+    ) -> State:
+        with self.precision():
+            after = self.rssm.imagine_step(state, action, self._noise((len(action),), generator))
+        return tree_map(Tensor.float, after)
+
+    def imagine(
+        self, state: State, actions: Tensor, *, generator: torch.Generator | None = None
+    ) -> Rollout:
+        with self.precision():
+            noise = self._noise(tuple(actions.shape[:2]), generator)
+            embedded = self.rssm.embed_action(actions)
+            found = []
+            for step in range(actions.shape[1]):
+                state = self.rssm.imagine_embedded(
+                    state, embedded[:, step], None if noise is None else noise[:, step]
+                )
+                found.append(self.rssm.features(state))
+            features = torch.stack(found, 1).float()
+            reward, continues, steps = self.predict_heads(features)
+            value = self._value[0](features) if self._value else None
+        return Rollout(features, reward, continues, value=value, steps_to_go=steps)
+
+    def predict_heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Reward, probability to go on and steps to go ``(...)`` at ``features`` ``(..., F)``."""
+        reward = TwoHot(self.reward(features)).mean
+        continues = (self.discounts(features) / self.config.discount).clamp_max(1.0)
+        steps = None
+        if self.config.progress:
+            steps = TwoHot(self.progress(features)).mean.clamp(0.0, self.config.max_steps)
+        return reward, continues, steps
+
+    def discounts(self, features: Tensor) -> Tensor:
+        """What the continue head predicts: probability to go on, times the discount."""
+        return torch.sigmoid(self.continues(features)[..., 0].float())
+
+    def loss(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        learned = self.learn_from(Arrivals.from_transitions(batch), generator=generator)
+        return learned.loss, learned.metrics
+
+    # -- training -----------------------------------------------------------------------
+
+    def learn_from(
+        self,
+        batch: Arrivals,
+        state: State | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Learned:
+        """Training loss of a batch of sequences.
+
+        Args:
+            batch: ``(B, T, ...)``.
+            state: before the first step, where sequences go on from somewhere; leaves ``(B, ...)``.
+            generator: source of the latents; None takes the most likely.
+        """
+        size, length = batch.mask.shape
+        state = self.initial(size) if state is None else tree_map(Tensor.float, state)
+        with self.precision():
+            tokens = self.encoder(tree_map(lambda x: x.flatten(0, 1), batch.obs))
+            states, posterior = self.rssm.observe(
+                state,
+                tokens.unflatten(0, (size, length)),
+                batch.prev_action,
+                batch.is_first,
+                self._noise((size, length), generator),
+            )
+            prior = self.rssm.prior_log_probs(states["deter"])
+            features = self.rssm.features(states)
+            parts = self._losses(batch, features, posterior, prior)
+        metrics = {name: value.detach() for name, (value, _) in parts.items()}
+        total = torch.stack([value * weight for value, weight in parts.values()]).sum()
+        with torch.no_grad():
+            weight = batch.mask.float()
+            metrics["loss"] = total.detach()
+            metrics["posterior_entropy"] = _mean(entropy(posterior).sum(-1), weight)
+            metrics["prior_entropy"] = _mean(entropy(prior).sum(-1), weight)
+            detached = tree_map(lambda x: x.detach().float(), states)
+        return Learned(total, metrics, detached, features.float())
+
+    def _losses(
+        self, batch: Arrivals, features: Tensor, posterior: Tensor, prior: Tensor
+    ) -> dict[str, tuple[Tensor, float]]:
+        """Every part of the loss and its weight (equations 4 and 5)."""
+        config = self.config
+        seen, known = batch.mask.float(), batch.outcome.float()
+        flat = tree_map(lambda x: x.flatten(0, 1), batch.obs)
+        shape = seen.shape
+        parts = {
+            name: (_mean(value.reshape(shape), seen), config.reconstruction_weight)
+            for name, value in self.decoder.losses(features.flatten(0, 1), flat).items()
+        }
+        reward = TwoHot(self.reward(features)).loss(batch.reward)
+        parts["reward"] = _mean(reward, known), config.reward_weight
+        goes_on = (~batch.terminal).float() * config.discount
+        ends = F.binary_cross_entropy_with_logits(
+            self.continues(features)[..., 0].float(), goes_on, reduction="none"
+        )
+        parts["continue"] = _mean(ends, known), config.continue_weight
+        if config.progress:
+            steps = batch.steps_to_go
+            if config.failures_count:
+                steps = steps.nan_to_num(nan=config.max_steps)
+            finite = steps.isfinite()
+            target = steps.nan_to_num(0.0).clamp_max(config.max_steps)
+            off = TwoHot(self.progress(features)).loss(target)
+            parts["progress"] = _mean(off, known * finite), config.progress_weight
+        # Free nats bound each step's sum over the categoricals, not each categorical.
+        dynamics = kl_divergence(posterior.detach(), prior).clamp_min(config.free_nats)
+        representation = kl_divergence(posterior, prior.detach()).clamp_min(config.free_nats)
+        parts["dynamics"] = _mean(dynamics, seen), config.dynamics_weight
+        parts["representation"] = _mean(representation, seen), config.representation_weight
+        return parts
+
+    # -- pictures -----------------------------------------------------------------------
+
+    def decode(self, features: Tensor) -> dict[str, Tensor]:
+        """Predicted observations at ``(..., F)``: vectors, and pictures ``(..., H, W, C)``."""
+        with self.precision():
+            decoded = self.decoder.decode(features.reshape(-1, self.feature_size))
+        return {key: x.reshape(*features.shape[:-1], *x.shape[1:]) for key, x in decoded.items()}
+
+    # -- inside -------------------------------------------------------------------------
+
+    @property
+    def _device(self) -> torch.device:
+        return self.rssm.gates.bias.device
+
+    def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor | None:
+        if generator is None:
+            return None
+        return gumbel((*shape, self.rssm.stoch, self.rssm.classes), generator, self._device)
+
+    def precision(self) -> torch.autocast:
+        """The context its products are computed in."""
+        half = self.config.dtype == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean."""
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)

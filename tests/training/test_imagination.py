@@ -1,0 +1,193 @@
+"""Actor and critic in imagination: returns, their scale, and what is learned from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from mbrl_agents import make_world_model
+from mbrl_agents.policies.actor import Actor, ActorConfig
+from mbrl_agents.training.imagination import (
+    Behaviour,
+    BehaviourConfig,
+    ReturnScale,
+    lambda_returns,
+)
+from mbrl_agents.world_models.arrivals import Arrivals
+
+VECTOR = spaces.Box(-np.inf, np.inf, (7,), np.float32)
+CONTINUOUS = spaces.Box(-1.0, 1.0, (7,), np.float32)
+TINY = {"deter": 32, "hidden": 16, "classes": 4, "depth": 2, "units": 16, "stoch": 4}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def build(actions=CONTINUOUS, settings=TINY, space=VECTOR, **overrides):
+    model = make_world_model("dreamer_v3", space, actions, **settings)
+    behaviour = Behaviour(
+        BehaviourConfig(**overrides),
+        model,
+        discrete=isinstance(actions, spaces.Discrete),
+        generator=generator(),
+    )
+    return model, behaviour
+
+
+def random_batch(model, size: int = 3, length: int = 5) -> Arrivals:
+    no = torch.zeros(size, length, dtype=torch.bool)
+    return Arrivals(
+        obs={"obs": torch.randn(size, length, 7, generator=generator(1))},
+        prev_action=torch.zeros(size, length, model.action_size),
+        reward=torch.ones(size, length),
+        is_first=no,
+        is_last=no,
+        terminal=no,
+        steps_to_go=torch.full((size, length), torch.nan),
+        mask=~no,
+        outcome=~no,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "space", "expected"),
+    [
+        ("1M", VECTOR, 638_868),
+        ("1M", spaces.Box(0, 255, (64, 64, 3), np.uint8), 687_040),
+        ("12M", VECTOR, 9_730_068),
+        ("12M", spaces.Box(0, 255, (64, 64, 3), np.uint8), 10_494_928),
+    ],
+)
+def test_parameters_of_the_whole(size, space, expected):
+    parts = build(settings={"size": size}, space=space)
+    total = sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
+    assert total == expected
+
+
+class TestReturns:
+    def test_by_hand(self):
+        reward = torch.tensor([[1.0, 2.0, 3.0]])
+        live = torch.tensor([[0.9, 0.8, 0.5]])
+        value = torch.tensor([[10.0, 20.0, 30.0]])
+        last = 3 + 0.5 * (0.25 * 30 + 0.75 * 40)
+        middle = 2 + 0.8 * (0.25 * 20 + 0.75 * last)
+        first = 1 + 0.9 * (0.25 * 10 + 0.75 * middle)
+        got = lambda_returns(reward, live, value, torch.tensor([40.0]), 0.75)
+        assert torch.allclose(got, torch.tensor([[first, middle, last]]))
+
+    def test_an_end_stops_reward_and_a_cut_stops_trust(self):
+        reward, value = torch.tensor([[1.0, 5.0]]), torch.tensor([[7.0, 9.0]])
+        dead = lambda_returns(reward, torch.tensor([[0.0, 1.0]]), value, torch.ones(1), 0.95)
+        assert dead[0, 0] == 1.0
+        cut = lambda_returns(
+            reward, torch.ones(1, 2), value, torch.ones(1), torch.tensor([[0.0, 0.95]])
+        )
+        assert cut[0, 0] == 8.0
+
+    def test_their_scale(self):
+        scale = ReturnScale(BehaviourConfig())
+        returns = torch.arange(1001.0)
+        scale.update(returns)
+        assert scale.low.item() == pytest.approx(0.5)
+        assert scale.high.item() == pytest.approx(9.5)
+        assert scale().item() == pytest.approx(9.0)
+        scale.update(returns)
+        assert scale().item() == pytest.approx(9.0 * 1.99, rel=1e-4)
+        small = ReturnScale(BehaviourConfig())
+        small.update(torch.linspace(0, 1e-3, 100))
+        assert small() == 1.0
+        assert "scale.low" in build()[1].state_dict()
+
+
+class TestActor:
+    def test_continuous_actions_are_wide_and_central_at_first(self):
+        _, behaviour = build()
+        actions = behaviour.actor(torch.randn(50, 48))
+        assert actions.mean.abs().max() < 0.1
+        # 0.9 sigmoid(2) + 0.1
+        assert actions.std.mean().item() == pytest.approx(0.89271, abs=0.005)
+        normal = torch.distributions.Normal(actions.mean, actions.std)
+        draw = actions.sample(generator())
+        assert torch.allclose(actions.log_prob(draw), normal.log_prob(draw).sum(-1), atol=1e-5)
+        assert torch.allclose(actions.entropy(), normal.entropy().sum(-1), atol=1e-5)
+
+    def test_discrete_actions(self):
+        _, behaviour = build(spaces.Discrete(5))
+        actions = behaviour.actor(torch.randn(50, 48))
+        draw = actions.sample(generator())
+        assert draw.shape == (50, 5)
+        assert (draw.sum(-1) == 1).all()
+        assert actions.entropy().mean().item() == pytest.approx(np.log(5), abs=0.01)
+        picked = actions.log_probs[torch.arange(50), draw.argmax(-1)]
+        assert torch.equal(actions.log_prob(draw), picked)
+
+    def test_it_proposes_plans(self):
+        model, behaviour = build()
+        plan = behaviour.actor.propose(model, model.initial(3), 4)
+        assert plan.mean.shape == plan.stddev.shape == (3, 4, 7)
+        assert plan.mean.abs().max() <= 1
+        discrete = Actor(ActorConfig(), 8, 3, units=4, discrete=True, generator=generator())
+        with pytest.raises(ValueError, match="continuous"):
+            discrete.propose(model, model.initial(1), 2)
+
+
+class TestLearning:
+    def test_only_the_critic_on_real_steps_reaches_the_world_model(self):
+        model, behaviour = build(replay_value_weight=0.0)
+        # Zero at first: give the critic a slope.
+        torch.nn.init.normal_(behaviour.critic.network[1].weight)
+        batch = random_batch(model)
+        learned = model.learn_from(batch)
+        loss, metrics = behaviour.loss(model, learned, batch, generator=generator())
+        loss.backward()
+        assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+        assert all(p.grad.any() for p in behaviour.parameters() if p.requires_grad)
+        assert all(value.isfinite() for value in metrics.values())
+        behaviour.config = BehaviourConfig()
+        learned = model.learn_from(batch)
+        behaviour.loss(model, learned, batch, generator=generator())[0].backward()
+        assert model.rssm.posterior[1].weight.grad.any()
+        assert all(p.grad is None for p in behaviour.slow_critic.parameters())
+
+    def test_the_slow_critic_follows(self):
+        _, behaviour = build()
+        output = behaviour.critic.network[1].bias
+        with torch.no_grad():
+            output.fill_(1.0)
+        behaviour.update_slow()
+        behaviour.update_slow()
+        slow = behaviour.slow_critic.network[1].bias
+        assert torch.allclose(slow, torch.full_like(slow, 1 - 0.98**2))
+
+    @pytest.mark.parametrize("actions", [CONTINUOUS, spaces.Discrete(4)])
+    def test_it_finds_the_action_that_pays(self, actions):
+        """The reward head is replaced by one that pays for what the last action left in ``h``."""
+        model, behaviour = build(actions, entropy=1e-3, imagination=3)
+        batch = random_batch(model)
+        learned = model.learn_from(batch)
+        learned = type(learned)(
+            learned.loss.detach(), learned.metrics, learned.states, learned.features.detach()
+        )
+        probe = torch.randn(model.rssm.deter, generator=generator(3))
+        from mbrl_agents.nn.symlog import symexp_bins, two_hot
+
+        class Pays(torch.nn.Module):
+            def forward(self, features):
+                paid = 4 * torch.tanh(features[..., : model.rssm.deter] @ probe)
+                return two_hot(paid, symexp_bins()).clamp_min(1e-20).log()
+
+        model.reward = Pays()
+        optimizer = torch.optim.Adam([p for p in behaviour.parameters() if p.requires_grad], 3e-3)
+        draw = generator()
+        paid = []
+        for _ in range(120):
+            loss, metrics = behaviour.loss(model, learned, batch, generator=draw)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            behaviour.update_slow()
+            paid.append(float(metrics["imagined_reward"]))
+        assert np.mean(paid[-10:]) > np.mean(paid[:10]) + 0.2

@@ -1,0 +1,251 @@
+"""DreamerV3: sizes, shapes, carried state, losses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import toy_grasp
+from mbrl_agents import make_world_model
+from mbrl_agents.config import ConfigError
+from mbrl_agents.protocols import tree_map
+from mbrl_agents.training.batches import EpisodeTensors
+from mbrl_agents.world_models.arrivals import Arrivals
+from mbrl_agents.world_models.dreamer_v3 import SIZES
+
+ACTIONS = spaces.Box(-1.0, 1.0, (7,), np.float32)
+VECTOR = spaces.Box(-np.inf, np.inf, (7,), np.float32)
+TINY = {"deter": 64, "hidden": 16, "classes": 4, "depth": 2, "units": 16, "stoch": 4}
+
+
+def picture(size: int = 64, channels: int = 3) -> spaces.Box:
+    return spaces.Box(0, 255, (size, size, channels), np.uint8)
+
+
+def arrivals(obs, size: int, length: int, seed: int = 0, actions: int = 7) -> Arrivals:
+    draw = torch.Generator().manual_seed(seed)
+    no = torch.zeros(size, length, dtype=torch.bool)
+    first = no.clone()
+    first[:, 0] = True
+    return Arrivals(
+        obs=obs,
+        prev_action=torch.rand(size, length, actions, generator=draw) * 2 - 1,
+        reward=torch.randn(size, length, generator=draw),
+        is_first=first,
+        is_last=no,
+        terminal=no,
+        steps_to_go=torch.full((size, length), torch.nan),
+        mask=~no,
+        outcome=~no,
+    )
+
+
+def vectors(size: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return {"obs": torch.randn(size, length, 7, generator=draw)}
+
+
+class TestSizes:
+    # The figures for the whole agent less those of its actor and critic.
+    @pytest.mark.parametrize(
+        ("size", "space", "expected"),
+        [
+            ("1M", VECTOR, 522_311),
+            ("1M", picture(), 570_483),
+            ("12M", VECTOR, 8_084_999),
+            ("12M", picture(), 8_849_859),
+        ],
+    )
+    def test_parameters(self, size, space, expected):
+        model = make_world_model("dreamer_v3", space, ACTIONS, size=size)
+        assert sum(p.numel() for p in model.parameters()) == expected
+
+    def test_every_size_is_larger_than_the_one_before(self):
+        totals = []
+        with torch.device("meta"):
+            for size in SIZES:
+                model = make_world_model("dreamer_v3", picture(), ACTIONS, size=size)
+                totals.append(sum(p.numel() for p in model.parameters()))
+        assert totals == sorted(totals)
+
+    def test_a_wrong_size_names_the_right_ones(self):
+        with pytest.raises(ConfigError, match=", ".join(SIZES)):
+            make_world_model("dreamer_v3", VECTOR, ACTIONS, size="2M")
+
+
+class TestSpaces:
+    @pytest.mark.parametrize("shape", [(16, 16, 3), (32, 48, 1), (3, 64, 64), (1, 96, 96)])
+    def test_any_picture_whose_sides_are_multiples_of_16(self, shape):
+        space = spaces.Dict({"image": spaces.Box(0, 255, shape, np.uint8), "robot": VECTOR})
+        model = make_world_model("dreamer_v3", space, ACTIONS, **TINY)
+        obs = {
+            "image": torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8),
+            "robot": torch.randn(2, 3, 7),
+        }
+        learned = model.learn_from(arrivals(obs, 2, 3))
+        assert learned.loss.isfinite()
+        decoded = model.decode(learned.features)
+        height, width = (shape[1:]) if shape[0] < shape[2] else shape[:2]
+        assert decoded["image"].shape == (2, 3, height, width, min(shape))
+        assert decoded["robot"].shape == (2, 3, 7)
+        assert decoded["image"].min() >= 0
+        assert decoded["image"].max() <= 1
+
+    def test_both_orders_of_channels_read_the_same(self):
+        model = make_world_model("dreamer_v3", picture(32), ACTIONS, **TINY).eval()
+        last = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+        a = model.encoder({"obs": last})
+        b = model.encoder({"obs": last.permute(0, 3, 1, 2)})
+        assert torch.equal(a, b)
+
+    def test_discrete_actions_are_one_hot(self):
+        model = make_world_model("dreamer_v3", VECTOR, spaces.Discrete(3), **TINY)
+        assert model.action_size == 3
+
+    @pytest.mark.parametrize(
+        ("space", "message"),
+        [
+            (picture(40), "multiples of 16"),
+            (spaces.Dict({"a": picture(32), "b": picture(64)}), "one size"),
+            (spaces.Box(0, 1, (32, 32, 3), np.float32), "uint8"),
+            (spaces.Discrete(3), "need a Box"),
+        ],
+    )
+    def test_what_it_cannot_read_it_refuses(self, space, message):
+        with pytest.raises(ValueError, match=message):
+            make_world_model("dreamer_v3", space, ACTIONS)
+        with pytest.raises(ValueError, match="Discrete or a Box"):
+            make_world_model("dreamer_v3", VECTOR, spaces.MultiBinary(3))
+
+
+class TestSequences:
+    def test_carried_state_makes_one_long_sequence_of_two(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
+        batch = arrivals(vectors(3, 12), 3, 12)
+        whole = model.learn_from(batch)
+        left = model.learn_from(batch[:, :5])
+        carried = tree_map(lambda x: x[:, -1], left.states)
+        right = model.learn_from(batch[:, 5:], carried)
+        joined = torch.cat([left.features, right.features], 1)
+        assert torch.allclose(joined, whole.features, atol=1e-5)
+        apart = (left.loss * 5 + right.loss * 7) / 12
+        assert torch.allclose(apart, whole.loss, atol=1e-4)
+
+    def test_stepping_is_filtering_a_sequence(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
+        batch = arrivals(vectors(2, 6), 2, 6)
+        batch.is_first[1, 3] = True
+        whole = model.learn_from(batch).states
+        state = model.initial(2)
+        for t in range(6):
+            obs = {"obs": batch.obs["obs"][:, t]}
+            state = model.observe(state, obs, batch.prev_action[:, t], batch.is_first[:, t])
+            assert torch.allclose(state["deter"], whole["deter"][:, t], atol=1e-5)
+
+    def test_drawn_latents_depend_on_the_generator_alone(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
+        batch = arrivals(vectors(2, 6), 2, 6)
+
+        def loss(seed):
+            return model.learn_from(batch, generator=torch.Generator().manual_seed(seed)).loss
+
+        assert torch.equal(loss(1), loss(1))
+        assert not torch.equal(loss(1), loss(2))
+
+    def test_transitions_become_arrivals(self):
+        data = EpisodeTensors(toy_grasp.demonstrations(2, noise=0.0))
+        batch = data.whole(torch.arange(2))
+        got = Arrivals.from_transitions(batch)
+        for row in range(2):
+            start, length = int(data.first[row]), int(data.length[row])
+            poses = data.obs["pose"][start : start + length + 1]
+            assert torch.equal(got.obs["pose"][row, : length + 1], poses)
+            assert torch.equal(got.prev_action[row, 1 : length + 1], batch.action[row, :length])
+            assert not got.prev_action[row, 0].any()
+            assert torch.equal(got.reward[row, 1 : length + 1], batch.reward[row, :length])
+            assert got.reward[row, 0] == 0
+            assert got.terminal[row].nonzero()[:, 0].tolist() == [length]
+            assert got.mask[row].sum() == got.outcome[row].sum() == length + 1
+            assert got.steps_to_go[row, length] == 0
+            assert got.steps_to_go[row, 1] == length - 1
+            assert got.is_first[row].nonzero()[:, 0].tolist() == [0]
+
+
+class TestLosses:
+    def test_a_fresh_model_knows_nothing(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
+        parts = model.learn_from(arrivals(vectors(4, 5), 4, 5)).metrics
+        assert parts["reward"].item() == pytest.approx(5.541264, abs=1e-5)
+        assert parts["dynamics"] >= 1
+        assert parts["representation"] >= 1
+
+    def test_free_nats_stop_the_gradient_below_one_nat(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY, free_nats=1e4)
+        batch = arrivals(vectors(2, 4), 2, 4)
+        learned = model.learn_from(batch)
+        assert learned.metrics["dynamics"].item() == 1e4
+        learned.loss.backward()
+        assert not model.rssm.prior[1].weight.grad.any()
+        free = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY, free_nats=0.0)
+        free.learn_from(batch).loss.backward()
+        assert free.rssm.prior[1].weight.grad.any()
+
+    def test_pictures_cost_the_summed_squared_error(self):
+        model = make_world_model("dreamer_v3", picture(16), ACTIONS, **TINY)
+        obs = {"obs": torch.randint(0, 256, (1, 2, 16, 16, 3), dtype=torch.uint8)}
+        learned = model.learn_from(arrivals(obs, 1, 2))
+        found = model.decode(learned.features)["obs"]
+        expected = ((found - obs["obs"] / 255.0) ** 2).sum((2, 3, 4)).mean()
+        assert learned.metrics["images"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+    def test_one_batch_can_be_learned_by_heart(self):
+        larger = {**TINY, "depth": 4, "units": 32, "hidden": 32}
+        model = make_world_model("dreamer_v3", picture(16), ACTIONS, **larger, progress=True)
+        obs = {"obs": torch.zeros(4, 6, 16, 16, 3, dtype=torch.uint8)}
+        for row in range(4):
+            obs["obs"][row, :, 4 * row : 4 * row + 4] = 255
+        batch = arrivals(obs, 4, 6)
+        batch.reward[:] = torch.arange(4.0)[:, None]
+        batch.terminal[:, -1] = True
+        steps = torch.arange(5.0, -1.0, -1.0).expand(4, 6).clone()
+        batch = replace(batch, steps_to_go=steps)
+        optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+        draw = torch.Generator().manual_seed(0)
+        for _ in range(150):
+            learned = model.learn_from(batch, generator=draw)
+            optimizer.zero_grad()
+            learned.loss.backward()
+            optimizer.step()
+        learned = model.learn_from(batch)
+        assert learned.metrics["images"] < 2.0
+        reward, continues, to_go = model.predict_heads(learned.features)
+        assert torch.allclose(reward, batch.reward, atol=0.3)
+        assert (continues[:, :-1] > 0.9).all()
+        assert (continues[:, -1] < 0.2).all()
+        assert torch.allclose(to_go, steps, atol=0.7)
+
+    def test_bfloat16_stays_close_and_finite(self):
+        batch = arrivals(vectors(4, 8), 4, 8)
+        full = make_world_model("dreamer_v3", VECTOR, ACTIONS)
+        half = make_world_model("dreamer_v3", VECTOR, ACTIONS, dtype="bfloat16")
+        a, b = full.learn_from(batch), half.learn_from(batch)
+        assert b.loss.item() == pytest.approx(a.loss.item(), rel=0.05)
+        b.loss.backward()
+        assert all(p.grad.isfinite().all() for p in half.parameters())
+        state = tree_map(lambda x: x[:, -1], b.states)
+        rollout = half.imagine(state, torch.rand(4, 10, 7) * 2 - 1)
+        for entry in (rollout.features, rollout.reward, rollout.continues):
+            assert entry.dtype == torch.float32
+            assert entry.isfinite().all()
+
+    def test_a_critic_that_is_attached_gives_the_value(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
+        actions = torch.zeros(2, 3, 7)
+        assert model.imagine(model.initial(2), actions).value is None
+        model.attach_value(lambda features: features.sum(-1))
+        rollout = model.imagine(model.initial(2), actions)
+        assert torch.equal(rollout.value, rollout.features.sum(-1))
