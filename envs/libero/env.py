@@ -127,6 +127,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             image_size=image_size,
             tasks=len(self._suite.task_names) if task is None else None,
         )
+        self._pose_shape = self.observation_space["pose"].shape or ()
 
     # -------------------------------------------------------------- properties
 
@@ -292,8 +293,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         result: dict[str, NDArray[Any]] = {}
         if self._obs == "pose":
             vector = pose_vector(simulation, simulation.objects_of_interest)
-            space = self.observation_space["pose"]
-            result["pose"] = np.zeros(space.shape, dtype=np.float32)
+            # Tasks of a suite may have different numbers of objects: padded to the most.
+            result["pose"] = np.zeros(self._pose_shape, dtype=np.float32)
             result["pose"][: len(vector)] = vector
         else:
             result["pose"] = robot_pose(simulation)
