@@ -6,16 +6,21 @@ Reads ``FOLDER/jobs/KEY.spec.json``, works, writes ``FOLDER/jobs/KEY.json`` as a
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mbrl_agents.data.files import write_text
+
 from .suite import STEPS_OF_DATA
 
 
 def main(arguments: list[str]) -> int:
+    # As an exception, so that finished episodes are written and worker processes end.
+    signal.signal(signal.SIGTERM, stop)
     folder, key = Path(arguments[0]), arguments[1]
     given = json.loads((folder / "jobs" / f"{key}.spec.json").read_text(encoding="utf-8"))
     work = {"collect": _collect, "train": _train, "evaluate": _evaluate}[given["kind"]]
@@ -31,6 +36,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def stop(number: int, frame: object) -> None:
+    """Signal handler: end with the exit code that a shell gives, cleaning up on the way."""
+    raise SystemExit(128 + number)
+
+
 def read_result(folder: Path, key: str) -> dict[str, Any] | None:
     """What a finished job wrote, or None."""
     path = folder / "jobs" / f"{key}.json"
@@ -42,10 +52,7 @@ def read_result(folder: Path, key: str) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(value, sort_keys=True) + "\n")
 
 
 def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:

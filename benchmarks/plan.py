@@ -1,6 +1,7 @@
 """Turns a suite into jobs: collect, train, evaluate, and what needs what.
 
-A job's key is a digest of everything that decides its result, the jobs it needs included.  A
+A job's key is a digest of everything that decides its result, the jobs it needs and the version
+of the code included.  A
 finished job is therefore found again by its key, and changing a setting reruns exactly what
 depends on it.
 """
@@ -11,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from mbrl_agents import __version__
 from mbrl_agents.config import resolve_config
 from mbrl_agents.registry import METHODS
 
-from .suite import STEPS_OF_DATA, Row, Suite, digest
+from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
 _COSTS = {"collect": 60, "agent": 120, "baseline": 100, "evaluate": 60, "bound": 10}
@@ -42,9 +44,13 @@ class Job:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "key", digest({"kind": self.kind, "spec": self.spec, "needs": self.needs})
-        )
+        decides = {
+            "kind": self.kind,
+            "spec": self.spec,
+            "needs": self.needs,
+            "code": [__version__, RESULTS_VERSION],
+        }
+        object.__setattr__(self, "key", digest(decides))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_agents.config import resolve_config
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.registry import METHODS
@@ -111,11 +112,17 @@ def markdown(summary: dict[str, Any]) -> str:
         "Planning time is the wall time of `predict` with one thread per process, while up to "
         f"{summary['workers']} such processes shared {summary['cores']} cores."
     )
+    parts[-1] += " Calls that go on with a plan, without a search, are left out."
     for data in summary["data"]:
         parts.append(
             f"Recorded episodes: {data['episodes']} ({data['successes']} successful), "
-            f"{data['steps']:,} steps."
+            f"{data['steps']:,} steps, collected in {data['seconds']:.0f} s by up to "
+            f"{summary['workers']} processes."
         )
+    parts.append(
+        "Train seconds hold a row's own environment steps (all of those of the `sb3-` rows) and "
+        "not the collection of the recorded episodes."
+    )
     shared: dict[str, list[str]] = {}
     for entry in summary["methods"]:
         if entry.get("training"):
@@ -123,6 +130,10 @@ def markdown(summary: dict[str, Any]) -> str:
     for names in shared.values():
         if len(names) > 1:
             parts.append(f"Trained once, and shared: {', '.join(names)}.")
+    for entry in summary["methods"]:
+        remarks = [*(f"`{override}`" for override in entry["overrides"]), *entry["notes"]]
+        if remarks:
+            parts.append(f"{entry['method']}: {'; '.join(remarks)}.")
     for entry in summary["methods"]:
         if entry["status"] != "ok":
             parts.append(f"{entry['method']} failed: {entry['error']}")
@@ -134,7 +145,7 @@ def _data_summary(outcome: Outcome) -> list[dict[str, Any]]:
     for key, job in outcome.plan.jobs.items():
         if job.kind == "collect" and key in outcome.results:
             result = outcome.results[key]
-            kept = {k: result[k] for k in ("episodes", "successes", "steps")}
+            kept = {k: result[k] for k in ("episodes", "successes", "steps", "seconds")}
             found.append({"task": job.spec["env_kwargs"].get("task"), **kept})
     return found
 
@@ -150,6 +161,7 @@ def _row_summary(
         "method": row.name,
         "recipe": row.method,
         "overrides": list(row.overrides),
+        "notes": _notes(row),
         "obs": obs,
         "seeds": list(suite.seeds),
         "status": "failed" if errors else "ok",
@@ -192,6 +204,23 @@ def _parameters(row: Row, counts: dict[str, int]) -> int:
         for part, count in counts.items()
         if recipe.kind != "agent" or part not in ("world_model", "policy") or getattr(recipe, part)
     )
+
+
+def _notes(row: Row) -> list[str]:
+    """What has to be known to compare a row's budget with the others'."""
+    recipe = METHODS[row.method]
+    notes = []
+    settings: Any = None
+    if recipe.kind == "baseline":
+        settings = resolve_config(row.method, row.overrides).baseline
+    if hasattr(settings, "train_freq"):
+        notes.append(
+            f"gradient steps per environment steps: {settings.gradient_steps} per "
+            f"{settings.train_freq}"
+        )
+    if recipe.kind == "baseline" and recipe.demonstrations:
+        notes.append("env steps include those of the demonstrations")
+    return notes
 
 
 def _rate(outcomes: list[bool]) -> dict[str, Any]:
@@ -279,8 +308,6 @@ def _tensorboard(suite: Suite, outcome: Outcome, folder: Path) -> None:
 
 
 def _hparams(suite: Suite, cell: Cell) -> dict[str, bool | str | float | int | None]:
-    from mbrl_agents.config import resolve_config
-
     flat: dict[str, bool | str | float | int | None] = {
         "method": cell.row.method,
         "seed": cell.seed,

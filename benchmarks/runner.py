@@ -6,24 +6,28 @@ planning times are measured in a process that does nothing else, with one thread
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .job import read_result, write_json
+from .job import read_result, stop, write_json
 from .plan import BenchmarkPlan, Job, make_plan
 from .suite import Suite
 
 _POLL_SECONDS = 0.1
 _LOG_TAIL_LINES = 6
+_PATIENCE_SECONDS = 10.0  # for a job that was told to stop
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ def run_suite(
         yaml.safe_dump(suite.to_dict(), sort_keys=False), encoding="utf-8"
     )
     scheduler = _Scheduler(make_plan(suite), folder, workers, on_event or (lambda event: None))
-    return scheduler.run()
+    with _terminated_by_exception():
+        return scheduler.run()
 
 
 class _Scheduler:
@@ -119,12 +124,22 @@ class _Scheduler:
                 if not started:
                     time.sleep(_POLL_SECONDS)
         finally:
-            for process in self._running.values():
-                process.terminate()
-            for process in self._running.values():
-                process.wait()
+            self._stop()
         seconds = time.perf_counter() - self._began
         return Outcome(self._plan, self._results, self._failures, seconds, self._workers)
+
+    def _stop(self) -> None:
+        """End what still runs: asked first, so that it saves what is finished, then killed."""
+        for process in self._running.values():
+            process.terminate()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for process in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            # The whole group: a job's own worker processes do not outlive it either.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _start_next(self, waiting: list[Job]) -> bool:
         """Start the most urgent job that can run now; False where there is none."""
@@ -162,6 +177,8 @@ class _Scheduler:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                # Ctrl-C reaches the runner alone, which then ends its jobs in one way.
+                start_new_session=True,
             )
         self._tell("started", job)
 
@@ -203,6 +220,19 @@ class _Scheduler:
                 detail=detail,
             )
         )
+
+
+@contextlib.contextmanager
+def _terminated_by_exception() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that running jobs are ended too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 __all__ = ["Event", "Outcome", "run_suite"]

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_agents.data.files import write_text
+
 ROUNDS = 7
 STEPS = 40
 
@@ -57,11 +59,8 @@ def run_speed(on_row: Callable[[SpeedRow], None] | None = None) -> list[SpeedRow
 def write_speed(folder: str | Path, rows: list[SpeedRow]) -> Path:
     """Write ``summary.json`` (``machine``, ``rows``) into ``folder`` as a whole."""
     target = Path(folder) / "summary.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    write_text(target, json.dumps(content, indent=2) + "\n")
     return target
 
 

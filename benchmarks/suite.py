@@ -16,6 +16,9 @@ from typing import Any
 SUITES_FOLDER = Path(__file__).parent / "suites"
 STEPS_OF_DATA = "data"
 
+RESULTS_VERSION = 1
+"""Raised with every change after which a job of the same settings gives another result."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -111,6 +114,12 @@ class Suite:
             raise ValueError(f"rows need different names; give a label to: {', '.join(twice)}")
         if self.evaluation.episodes < 1 or self.evaluation.part < 1:
             raise ValueError("evaluation.episodes and evaluation.part must be at least 1")
+        for kwargs in (self.env_kwargs, *(row.env_kwargs for row in self.methods)):
+            if kwargs.get("init", "random") != "random":
+                raise ValueError(
+                    "env_kwargs.init must be 'random': the official initial states are the test "
+                    "set, and evaluation.init chooses them for the evaluation alone"
+                )
         for row in self.methods:
             if isinstance(row.steps, str) and row.steps != STEPS_OF_DATA:
                 raise ValueError(f"{row.name}: steps must be a number or 'data', not {row.steps!r}")

@@ -56,13 +56,14 @@ def make_planner(name: str, **overrides: Any) -> Planner:
     return cls(build_config(config, overrides))
 
 
-def make_agent(method: str, env: Any, *, seed: int = 0, **overrides: Any) -> Any:
+def make_agent(method: str, env: Any, *, seed: int | None = None, **overrides: Any) -> Any:
     """An agent behind Stable-Baselines3's interface, untrained.
 
     Args:
         method: see `mbrl_agents.methods`.
         env: an environment, a `VecEnv` or an id.
-        seed: of weights, batches and planning noise.
+        seed: of weights, batches, held-out episodes and noise; None for ``training.seed`` of an
+            agent, and for 0 where a method has no such setting.
         **overrides: settings, nested (``planner={"horizon": 20}``) or dotted
             (``**{"planner.horizon": 20}``).  Arguments of the agent itself
             (``tensorboard_log``, ``verbose``, ``device``, and ``episodes`` for a baseline that
@@ -78,10 +79,10 @@ def make_agent(method: str, env: Any, *, seed: int = 0, **overrides: Any) -> Any
     if recipe.kind == "bound":
         if overrides:
             raise ValueError(f"method {method!r} has no settings, got {sorted(overrides)}")
-        return build(env, seed=seed)
+        return build(env, seed=seed or 0)
     config = resolve_config(method, overrides)
     if recipe.kind == "baseline":
-        return build(method, env, seed=seed, settings=config.baseline, **own)
+        return build(method, env, seed=seed or 0, settings=config.baseline, **own)
     return build(config, env, seed=seed, **own)
 
 

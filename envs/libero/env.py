@@ -164,9 +164,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     @property
     def simulation(self) -> Simulation:
         """The present task's physics, built on first use."""
-        if self._task not in self._simulations:
-            self._simulations[self._task] = Simulation(self._suite, self._task, self._assets.path)
-        return self._simulations[self._task]
+        return self._simulation(self._task)
 
     # --------------------------------------------------------------- gymnasium
 
@@ -203,9 +201,12 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         super().reset(seed=seed)
         if task is None:
             task = int(self.np_random.integers(len(self._suite.task_names)))
-        self._task = task
+        simulation = self._simulation(task)
+        available = len(simulation.init_states)
+        if init_state is not None and int(init_state) >= available:
+            raise ValueError(f"init_state must be in 0..{available - 1}, got {init_state}")
+        self._task = task  # only now: a refused reset leaves the present episode as it is
         info: dict[str, Any] = {}
-        simulation = self.simulation
         if init_state is None and self._init == "benchmark":
             init_state = self._next_init_state % len(simulation.init_states)
             self._next_init_state += 1
@@ -305,6 +306,11 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             result["task"] = np.zeros(len(self._suite.task_names), dtype=np.float32)
             result["task"][self._task] = 1.0
         return result
+
+    def _simulation(self, task: int) -> Simulation:
+        if task not in self._simulations:
+            self._simulations[task] = Simulation(self._suite, task, self._assets.path)
+        return self._simulations[task]
 
     def _renderer(self, size: int) -> SceneRenderer:
         key = self._task, size

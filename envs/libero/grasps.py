@@ -64,7 +64,7 @@ GRASPS: dict[str, Grasp] = {
     "orange_juice": Grasp(along=0.0, up=0.02, width=0.060),
     "salad_dressing": Grasp(along=0.0, up=0.038, width=0.058),
     "tomato_sauce": Grasp(along=0.0, up=0.012, width=0.066),
-    "wine_bottle": Grasp(along=0.0, up=0.115, width=0.048),
+    "wine_bottle": Grasp(along=0.0, up=0.135, width=0.03),
 }
 
 HIGH_TARGET = 1.05

@@ -20,7 +20,8 @@ def dense_reward(simulation: Simulation, success: bool) -> float:
 
     Each goal predicate gives +1 where it holds; else, where its object is grasped,
     1 + (1 - distance of object and target); else 1 - distance of gripper and object (m).
-    Success adds 1.  So a mean above 1 per step says that something was held.
+    Success adds 1.  In tasks with one goal predicate a mean above 1 per step therefore says that
+    the object was held; with several predicates it can be reached without.
     """
     total = 1.0 if success else 0.0
     for predicate in simulation.goal:

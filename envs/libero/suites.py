@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +49,19 @@ class Suite:
             ValueError: for an unknown task; the message lists the valid ones.
         """
         names = self.task_names
-        if isinstance(task, bool) or not isinstance(task, int | str):
-            raise ValueError(f"task must be an index or a name, got {task!r}")
-        if isinstance(task, int) and 0 <= task < len(names):
-            return task
-        if isinstance(task, str) and task in names:
-            return names.index(task)
         valid = "\n".join(f"  {i}: {name}" for i, name in enumerate(names))
-        raise ValueError(f"unknown task {task!r} of {self.name}; valid tasks:\n{valid}")
+        if isinstance(task, str):
+            index = names.index(task) if task in names else -1
+        else:
+            if isinstance(task, bool) or not hasattr(task, "__index__"):
+                raise ValueError(
+                    f"task must be an index or a name, got {task!r}; "
+                    f"valid tasks of {self.name}:\n{valid}"
+                )
+            index = operator.index(task)  # any integer, NumPy's too
+        if not 0 <= index < len(names):
+            raise ValueError(f"unknown task {task!r} of {self.name}; valid tasks:\n{valid}")
+        return index
 
 
 SUITES: dict[str, Suite] = {
@@ -79,19 +85,6 @@ def get_suite(name: str) -> Suite:
     if name not in SUITES:
         raise ValueError(f"unknown suite {name!r}; valid suites: {', '.join(SUITES)}")
     return SUITES[name]
-
-
-def suite_of(env_id: str) -> Suite:
-    """The suite behind a Gymnasium id such as "mbrl/LiberoSpatial-v0".
-
-    Raises:
-        ValueError: when the id is not one of LIBERO's; the message lists those.
-    """
-    for suite in SUITES.values():
-        if suite.env_id == env_id:
-            return suite
-    valid = ", ".join(suite.env_id for suite in SUITES.values())
-    raise ValueError(f"{env_id!r} is not a LIBERO environment; those are: {valid}")
 
 
 @functools.cache

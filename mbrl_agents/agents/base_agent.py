@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import safe_mean
 from mbrl_agents.agents.acting_policy import ActingPolicy
 from mbrl_agents.agents.run_files import SavedAgent, read_saved, write_run, zip_bytes
 from mbrl_agents.config import MethodConfig, resolve_config
-from mbrl_agents.training.checkpoints import atomic
+from mbrl_agents.data.files import atomic
 
 Self = TypeVar("Self", bound="ModelBasedAgent")
 

@@ -45,6 +45,20 @@ class PPOSettings:
     net_arch: tuple[int, ...] = (256, 256)
 
 
+class DemonstratedSAC(SAC):
+    """SAC that does not learn before `add_demonstrations` filled its replay buffer."""
+
+    def learn(self, *args: Any, **kwargs: Any) -> DemonstratedSAC:
+        """SB3's ``learn``.
+
+        Raises:
+            ValueError: the replay buffer is empty.
+        """
+        if self.replay_buffer is None or self.replay_buffer.size() == 0:
+            raise ValueError("'sb3-sac-demos' needs demonstrations: pass episodes")
+        return super().learn(*args, **kwargs)
+
+
 def make_baseline(
     name: str,
     env: Any,
@@ -62,19 +76,20 @@ def make_baseline(
     Args:
         name: "sb3-sac", "sb3-ppo" or "sb3-sac-demos".
         env: an environment, a `VecEnv` or an id.
-        episodes: demonstrations put into SAC's replay buffer; "sb3-sac-demos" needs them.
+        episodes: demonstrations put into SAC's replay buffer; "sb3-sac-demos" does not learn
+            without them.
         settings: `SACSettings` or `PPOSettings`; built from ``overrides`` when None.
         seed: SB3 seeds the global generators with it.
 
     Raises:
-        ValueError: for an unknown name or setting, or when demonstrations are missing.
+        ValueError: for an unknown name or setting.
     """
     method = lookup({k: m for k, m in METHODS.items() if m.kind == "baseline"}, name, "baseline")
     settings = settings or build_config(resolve(method.config), overrides)
-    if method.demonstrations and not episodes:
-        raise ValueError(f"{name!r} needs demonstrations: pass episodes")
     arguments = {k: v for k, v in vars(settings).items() if k != "net_arch"}
-    algorithm = PPO if name == "sb3-ppo" else SAC
+    algorithm: type[BaseAlgorithm] = PPO if name == "sb3-ppo" else SAC
+    if method.demonstrations:
+        algorithm = DemonstratedSAC
     model = algorithm(
         _policy_name(env),
         env,
@@ -85,7 +100,7 @@ def make_baseline(
         device=device,
         **arguments,
     )
-    if method.demonstrations and isinstance(model, SAC):
+    if isinstance(model, DemonstratedSAC):
         add_demonstrations(model, episodes or ())
     return model
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,13 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 
 from mbrl_agents.agents.base_agent import ModelBasedAgent, restore
+from mbrl_agents.agents.dreamer_checkpoints import (
+    CHECKPOINT,
+    FIT_CHECKPOINT,
+    check_identity,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mbrl_agents.agents.dreamer_policy import DreamerPolicy
 from mbrl_agents.agents.run_files import (
     MODEL_FILE,
@@ -28,13 +34,10 @@ from mbrl_agents.agents.run_files import (
     write_run,
 )
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.training.checkpoints import load_tensors, save_tensors
+from mbrl_agents.training.checkpoints import load_tensors
 from mbrl_agents.training.dreamer import DreamerTrainer
 from mbrl_agents.training.fitting import Progress
 from mbrl_agents.training.replay import Replay
-
-CHECKPOINT = "checkpoint.safetensors"
-REPLAY_FOLDER = "replay"
 
 
 @dataclass
@@ -68,6 +71,7 @@ class DreamerAgent(ModelBasedAgent):
     def _build_policy(self, seed: int) -> DreamerPolicy:
         self.replay: Replay | None = None
         self.trainer: DreamerTrainer | None = None
+        self._recorded = "no recorded episodes"
         return DreamerPolicy(self.observation_space, self.action_space, self.config, seed=seed)
 
     # -- online -------------------------------------------------------------------------
@@ -107,7 +111,8 @@ class DreamerAgent(ModelBasedAgent):
         draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
         credit = 0.0
         if run is not None and (run / CHECKPOINT).is_file():
-            credit = self._resume(run, replay, trainer, draws)
+            credit = self._resume(run / CHECKPOINT, replay, trainer, draws)
+            self._reset_environments()
         at = _Collecting.afresh(self.env.num_envs)
         checkpoint = logged = self.num_timesteps
         sums: dict[str, Tensor] = {}
@@ -142,7 +147,7 @@ class DreamerAgent(ModelBasedAgent):
                     bool(dones[0]) or waited >= 2 * training.checkpoint_every
                 )
                 if run is not None and going and (due or self.num_timesteps >= total):
-                    self._checkpoint(run, replay, trainer, draws, credit)
+                    self._checkpoint(run / CHECKPOINT, replay, trainer, draws, credit)
                     self._reset_environments()
                     at = _Collecting.afresh(self.env.num_envs)
                     checkpoint = self.num_timesteps
@@ -218,7 +223,9 @@ class DreamerAgent(ModelBasedAgent):
 
         Args:
             episodes: put into the replay.
-            folder: a run folder to write (and, after an interruption, to resume from).
+            folder: a run folder to write (and, after an interruption, to resume from).  One in
+                which this training finished before, or went on to ``learn``, is not trained in
+                again.
             progress: told of every log, see `training.fitting.Progress`.
             overrides: what the user asked for, recorded in the run folder.
 
@@ -228,15 +235,26 @@ class DreamerAgent(ModelBasedAgent):
         training, run = self.config.training, None if folder is None else Path(folder)
         self._ensure_logger(run)
         self.replay = None
-        steps = sum(len(episode) + 1 for episode in episodes)
-        replay, trainer = self._prepare(1, capacity=max(steps, training.replay_size))
-        draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
+        steps = sum(len(episode) for episode in episodes)
+        self._recorded = f"{len(episodes)} recorded episodes of {steps} steps"
+        replay, trainer = self._prepare(
+            1, capacity=max(steps + len(episodes), training.replay_size)
+        )
         if run is not None and (run / CHECKPOINT).is_file():
-            self._resume(run, replay, trainer, draws)
+            # `learn` restores what came of this fit, and everything after it.
+            lanes = 1 if self.env is None else self.env.num_envs
+            _, meta = load_tensors(run / CHECKPOINT)
+            check_identity(run / CHECKPOINT, meta, self._identity(CHECKPOINT, lanes))
+            self.metrics = dict(meta["facts"]["metrics"])
+            return self.metrics
+        draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
+        file = None if run is None else run / FIT_CHECKPOINT
+        if file is not None and file.is_file():
+            self._resume(file, replay, trainer, draws)
         else:
             for episode in episodes:
                 self._record(episode, replay)
-        started = time.perf_counter()
+        started = time.perf_counter() - self.training_seconds
         sums: dict[str, Tensor] = {}
         since = trainer.updates
         with self._threads():
@@ -249,15 +267,14 @@ class DreamerAgent(ModelBasedAgent):
                     sums, since = {}, done
                     if progress is not None:
                         progress("dreamer", done, training.updates, row)
-                if run is not None and done % training.checkpoint_every == 0:
-                    self._checkpoint(run, replay, trainer, draws, 0.0)
-        self.training_seconds += time.perf_counter() - started
+                self.training_seconds = time.perf_counter() - started
+                # The last one tells that this phase is done, should `learn` be interrupted.
+                due = done % training.checkpoint_every == 0 or done == training.updates
+                if file is not None and due:
+                    self._checkpoint(file, replay, trainer, draws, 0.0)
         self.fitted = True
         if run is not None:
             write_run(run, self._saved(), overrides)
-            # Finished; `learn` in this folder begins with checkpoints of its own.
-            (run / CHECKPOINT).unlink(missing_ok=True)
-            shutil.rmtree(run / REPLAY_FOLDER, ignore_errors=True)
         return self.metrics
 
     def _record(self, episode: Episode, replay: Replay) -> None:
@@ -331,59 +348,41 @@ class DreamerAgent(ModelBasedAgent):
 
     # -- checkpoints --------------------------------------------------------------------
 
-    def _identity(self) -> str:
+    def _identity(self, file: str, lanes: int) -> str:
         """What a checkpoint belongs to; how long to train and what to log may change."""
         tree = self.config.to_dict()
         for name in ("updates", "log_every", "checkpoint_every", "threads"):
             tree["training"].pop(name)
-        lanes = self.replay.lanes if self.replay is not None else 0
-        return f"{tree}, seed {self.seed}, {lanes} environments"
+        phase = file.partition(".")[0]
+        return f"{phase}, {tree}, seed {self.seed}, {lanes} environments, {self._recorded}"
 
     def _checkpoint(
         self,
-        run: Path,
+        file: Path,
         replay: Replay,
         trainer: DreamerTrainer,
         draws: torch.Generator,
         credit: float,
     ) -> None:
-        """Write everything learning goes on from; the last file written makes it count."""
-        latents, recorded = replay.save(run / REPLAY_FOLDER)
-        tensors, trained = trainer.tensors()
-        tensors |= {f"replay/{k}": v for k, v in latents.items()}
-        tensors["generator/draws"] = draws.get_state()
-        meta = {
-            "identity": self._identity(),
-            "trainer": trained,
-            "replay": recorded,
+        facts = {
             "credit": credit,
             "num_timesteps": self.num_timesteps,
             "training_seconds": self.training_seconds,
+            "metrics": self.metrics,
         }
-        save_tensors(run / CHECKPOINT, tensors, meta)
-        replay.tidy(run / REPLAY_FOLDER)
+        identity = self._identity(file.name, replay.lanes)
+        write_checkpoint(file, identity, replay, trainer, draws, facts)
 
     def _resume(
-        self, run: Path, replay: Replay, trainer: DreamerTrainer, draws: torch.Generator
+        self, file: Path, replay: Replay, trainer: DreamerTrainer, draws: torch.Generator
     ) -> float:
         """Go on from a checkpoint; returns the gradient steps still owed."""
-        tensors, meta = load_tensors(run / CHECKPOINT)
-        if meta["identity"] != self._identity():
-            raise ValueError(
-                f"{run / CHECKPOINT} belongs to another training ({meta['identity']}; "
-                f"this one: {self._identity()}); take another folder or remove the file"
-            )
-        latents = {
-            k.removeprefix("replay/"): v for k, v in tensors.items() if k.startswith("replay/")
-        }
-        replay.restore(run / REPLAY_FOLDER, latents, meta["replay"])
-        trainer.restore(tensors, meta["trainer"])
-        draws.set_state(tensors["generator/draws"])
-        self.num_timesteps = int(meta["num_timesteps"])
-        self.training_seconds = float(meta["training_seconds"])
-        if self.env is not None:
-            self._reset_environments()
-        return float(meta["credit"])
+        identity = self._identity(file.name, replay.lanes)
+        facts = read_checkpoint(file, identity, replay, trainer, draws)
+        self.num_timesteps = int(facts["num_timesteps"])
+        self.training_seconds = float(facts["training_seconds"])
+        self.metrics = dict(facts["metrics"])
+        return float(facts["credit"])
 
     # -- files --------------------------------------------------------------------------
 

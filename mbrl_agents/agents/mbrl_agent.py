@@ -88,12 +88,18 @@ class MBRLAgent(ModelBasedAgent):
         run: Path | None = None,
         logs: Path | None = None,
         refit: bool = False,
+        online: bool = False,
     ) -> dict[str, float]:
         training = self.config.training
         space = self.action_space
         assert isinstance(space, spaces.Box)
         train, held = prepare(
-            self.episodes, training, low=space.low, high=space.high, device=self.device
+            self.episodes,
+            training,
+            low=space.low,
+            high=space.high,
+            device=self.device,
+            seed=int(self.seed or 0),
         )
         threads = torch.get_num_threads()
         metrics: dict[str, float] = {}
@@ -106,7 +112,7 @@ class MBRLAgent(ModelBasedAgent):
                     part, metric = name.split("/", 1)
                     self.logger.record(f"{part}/{phase}/{metric}", value)
             # In `learn` the axis is environment steps, and the loop there writes what is recorded.
-            if not refit:
+            if not online:
                 self.logger.dump(done)
             if logs is not None:
                 append_rows(logs, phase, row)
@@ -207,7 +213,7 @@ class MBRLAgent(ModelBasedAgent):
             self._update_current_progress_remaining(self.num_timesteps, total)
             if going and self.episodes:
                 started = time.perf_counter()
-                self.metrics = self._fit(None, refit=self.fitted)
+                self.metrics = self._fit(None, refit=self.fitted, online=True)
                 self.training_seconds += time.perf_counter() - started
             rounds += 1
             if log_interval and rounds % log_interval == 0:

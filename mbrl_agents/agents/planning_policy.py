@@ -32,6 +32,11 @@ class ActingState(NamedTuple):
     calls: Tensor
     age: Tensor
 
+    @property
+    def searched(self) -> bool:
+        """Whether the call that gave this state searched, for any of the environments."""
+        return bool((self.age == 1).any())
+
 
 class PlanningPolicy(ActingPolicy):
     """World model and action prior as one module; planner and objective beside them.

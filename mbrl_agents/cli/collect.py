@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,10 +68,12 @@ def collect(
     from mbrl_agents.data.dataset import count_episodes, read_infos
     from mbrl_agents.data.noise import NoiseConfig
 
-    factory = None
+    factory, weights = None, None
     if agent is not None:
         from mbrl_agents.evaluation.runs import RunPredictor
 
+        with console.failures():
+            weights = run_digest(agent)
         source, factory = "agent", RunPredictor(str(agent))
     elif source == "agent":
         console.fail("--source agent needs --agent RUN", console.USAGE)
@@ -90,6 +93,7 @@ def collect(
             noise=noise,
             attempts=attempts,
             label=label,
+            agent=weights,
         )
     before = count_episodes(folder)
     total = episodes * len(tasks or [None])
@@ -125,3 +129,20 @@ def collect(
         return
     typer.echo(console.table(["task", "episodes"], summary["per_task"].items()))  # type: ignore[attr-defined]
     typer.echo(f"{added} added ({sum(outcomes)} successful), {summary['episodes']} in {folder}")
+
+
+def run_digest(folder: Path) -> str:
+    """Names a run's agent by what decides its actions: settings and weights, not the path.
+
+    Raises:
+        FileNotFoundError: when there is no finished run.
+    """
+    from mbrl_agents.agents.run_files import CONFIG_FILE, MODEL_FILE, POLICY_FILE
+    from mbrl_agents.evaluation.run_info import BASELINE_FILE, RunInfo
+
+    RunInfo.read(folder)
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, MODEL_FILE, POLICY_FILE, BASELINE_FILE):
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]

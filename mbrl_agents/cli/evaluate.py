@@ -22,8 +22,12 @@ def evaluate(
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Per task.")] = 20,
     init: Annotated[
-        str, typer.Option(help="benchmark: the official initial states; random: placements.")
-    ] = "benchmark",
+        str | None,
+        typer.Option(
+            help="benchmark: the official initial states; random: placements "
+            "[default: benchmark where the environment has such states]."
+        ),
+    ] = None,
     env: Annotated[str | None, typer.Option(help="Gymnasium id [default: the run's].")] = None,
     task: Annotated[
         str | None, typer.Option(help="Task number, name, list, range or 'all'.")
@@ -60,14 +64,14 @@ def evaluate(
             if env_id.startswith("mbrl/"):
                 env_kwargs = {"obs": "pose", "reward": "dense"}
         else:
-            from mbrl_agents.evaluation.runs import RunInfo
+            from mbrl_agents.evaluation.runs import RunInfo, check_acting_overrides
 
             if run in METHODS and not Path(run).exists():
                 raise ValueError(f"{run!r} is a method; give the folder of its run (`mbrl train`)")
             info = RunInfo.read(run)
             name, folder = method or info.spec.method, run
             console.check_method(name)
-            others = [*info.spec.overrides, *others] if method is None else others
+            check_acting_overrides(info.spec.method, others)
             env_id = env or info.spec.env_id
             if env is None:
                 env_kwargs = dict(info.spec.env_kwargs)
@@ -82,12 +86,14 @@ def evaluate(
 
     with console.usage():
         resolve_config(name, others)
-        if init not in ("benchmark", "random"):
+        if init not in (None, "benchmark", "random"):
             raise ValueError(f"--init must be benchmark or random, not {init!r}")
     factory = predictor_factory(name, folder, others)
     total = episodes * len(tasks or [None])
     with console.failures(), console.progress("evaluating", total) as update:
         outcomes: list[bool] = []
+        if init is None:
+            init = rollouts.default_init(env_id, {**env_kwargs, **_task_of(tasks)})
 
         def finished(record: rollouts.EpisodeRecord) -> None:
             outcomes.append(record.success)
@@ -120,6 +126,11 @@ def evaluate(
         console.show_json(summary)
     else:
         _show(summary)
+
+
+def _task_of(tasks: list[int | str] | None) -> dict[str, Any]:
+    """The keyword of the first task; none where there are no tasks."""
+    return {"task": tasks[0]} if tasks else {}
 
 
 def _show(summary: dict[str, Any]) -> None:

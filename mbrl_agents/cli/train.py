@@ -74,8 +74,7 @@ def train(
 
     with console.usage():
         resolve_config(method, others)
-        env_id, env_kwargs = _environment(data, env, task)
-        env_kwargs.update(taken["env"])
+        env_id, env_kwargs = _environment(data, env, task, taken["env"])
 
     from mbrl_agents.evaluation.runs import RunSpec, train_run
 
@@ -121,22 +120,28 @@ def train(
 
 
 def _environment(
-    data: Path | None, env: str | None, task: str | None
+    data: Path | None, env: str | None, task: str | None, own: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """The environment asked for, or the one the data come from."""
+    """The environment asked for, or the one the data come from; ``own`` is given for it."""
+    from mbrl_agents.data.dataset import read_infos
+    from mbrl_agents.evaluation.run_data import check_tasks, env_of_data
+    from mbrl_agents.evaluation.runs import refuse_test_states
+
     env_id = env
     kwargs: dict[str, Any] = {}
-    if data is not None:
-        from mbrl_agents.evaluation.runs import env_of_data
-
-        if env is None:
-            env_id, kwargs = env_of_data(data)
-    elif env is not None and env.startswith("mbrl/"):
+    if data is None and env is not None and env.startswith("mbrl/"):
         kwargs = {"obs": "pose", "reward": "dense"}
+    if data is not None and env is None:
+        chosen = own.get("task") if task is None else task
+        env_id, kwargs = env_of_data(data, chosen)
     assert env_id is not None
     tasks = console.parse_tasks(task, env_id)
     if tasks is not None:
         if len(tasks) != 1:
             raise ValueError(f"a run is trained on one task, not on {task!r}")
         kwargs["task"] = tasks[0]
+    kwargs.update(own)
+    refuse_test_states(kwargs)
+    if data is not None:
+        check_tasks(data, read_infos(data), kwargs)
     return env_id, kwargs

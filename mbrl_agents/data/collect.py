@@ -59,6 +59,8 @@ class Collection:
             attempt is kept whatever its outcome.  1 keeps every episode as it comes.
         label: record the demonstrator's action as label for sources "random" and "agent" too,
             where the environment has one.
+        agent: names the agent of source "agent", best by its weights: episodes of another agent
+            are another collection.
     """
 
     env_id: str
@@ -70,6 +72,7 @@ class Collection:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     attempts: int = 1
     label: bool = False
+    agent: str | None = None
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -94,6 +97,8 @@ class Collection:
         }
         if self.source == "noisy_expert":
             parts["noise"] = asdict(self.noise)
+        if self.agent is not None:
+            parts["agent"] = self.agent
         return json.dumps(parts, sort_keys=True, default=str)
 
 
@@ -135,7 +140,8 @@ def collect_to_folder(
     kind.  Finished episodes are on disk after every shard, and when an exception ends the run.
 
     Raises:
-        ValueError: the folder holds episodes of another environment or observation.
+        ValueError: the folder holds episodes of another environment, observation, reward or
+            kind of assets.
     """
     infos = read_infos(folder)
     _check_compatible(folder, infos, collection)
@@ -146,6 +152,8 @@ def collect_to_folder(
         return 0
     with EpisodeWriter(folder) as writer:
         for episode in _run(collection, jobs, workers):
+            # What assets="auto" stands for is known only once the environment is there.
+            _check_same(folder, infos, "assets", episode.info.get("assets"))
             writer.append(episode)
             if on_episode is not None:
                 on_episode(episode)
@@ -208,9 +216,17 @@ def run_episode(
         labels=np.stack(labels),
         rewards=np.array(rewards, dtype=np.float32),
         terminated=bool(terminated),
-        success=bool(info.get("is_success", terminated)),
+        success=succeeded(info),
         info={"seed": reset_seed, "source": source, **_describe(env)},
     )
+
+
+def succeeded(info: Mapping[str, Any]) -> bool:
+    """Whether the last step's info reports success.
+
+    An end alone is no success: a fall ends an episode too.
+    """
+    return bool(info.get("is_success", False))
 
 
 def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job]:
@@ -302,14 +318,21 @@ def _as_dict(observation: Any) -> dict[str, np.ndarray]:
 def _check_compatible(
     folder: str | Path, infos: list[dict[str, Any]], collection: Collection
 ) -> None:
-    wanted = {"env_id": collection.env_id, "obs": collection.env_kwargs.get("obs")}
+    kwargs = collection.env_kwargs
+    for name in ("env_id", "obs", "reward"):
+        value = collection.env_id if name == "env_id" else kwargs.get(name)
+        _check_same(folder, infos, name, value)
+    if kwargs.get("assets", "auto") != "auto":
+        _check_same(folder, infos, "assets", kwargs["assets"])
+
+
+def _check_same(folder: str | Path, infos: list[dict[str, Any]], name: str, value: object) -> None:
     for info in infos:
-        for name, value in wanted.items():
-            if info.get(name) != value:
-                raise ValueError(
-                    f"{folder} holds episodes with {name}={info.get(name)!r}, not {value!r}; "
-                    "use another folder"
-                )
+        if info.get(name) != value:
+            raise ValueError(
+                f"{folder} holds episodes with {name}={info.get(name)!r}, not {value!r}; "
+                "use another folder"
+            )
 
 
 __all__ = [
@@ -321,4 +344,5 @@ __all__ = [
     "collect",
     "collect_to_folder",
     "run_episode",
+    "succeeded",
 ]

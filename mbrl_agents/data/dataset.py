@@ -25,8 +25,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.data.files import atomic
 
 SHARD_PATTERN = "train-*.parquet"
 ROBOT_POSE_SIZE = 7
@@ -72,13 +72,11 @@ class EpisodeWriter:
             return None
         table = _to_table(self._waiting, first_index=self._written)
         data = self.folder / "data"
-        data.mkdir(parents=True, exist_ok=True)
         shards = _shards(self.folder)
         number = 1 + int(shards[-1].stem.split("-")[1]) if shards else 0
         path = data / f"train-{number:05d}.parquet"
-        temporary = data / f".{path.name}.{os.getpid()}.tmp"
-        pq.write_table(table, temporary, compression="zstd", row_group_size=_row_group(table))
-        os.replace(temporary, path)
+        with atomic(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd", row_group_size=_row_group(table))
         self._written += len(self._waiting)
         self._waiting = []
         return path
@@ -88,33 +86,6 @@ class EpisodeWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.flush()
-
-
-class EpisodeFolder(Sequence[Episode]):
-    """The episodes of a folder, read from disk when asked for.
-
-    Only the shard in use is held in memory; use `read_episodes` where all of them fit.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._places: list[tuple[Path, int]] = []
-        for shard in _shards(self.folder):
-            rows = _open(shard).metadata.num_rows
-            self._places.extend((shard, row) for row in range(rows))
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        shard, row = self._places[index]
-        return _read_shard(shard, shard.stat().st_mtime_ns)[row]
-
-    def __iter__(self) -> Iterator[Episode]:
-        for index in range(len(self)):
-            yield self[index]
 
 
 def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) -> int:
@@ -314,12 +285,6 @@ def _read_table(shard: Path) -> pa.Table:
         raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
 
 
-@lru_cache(maxsize=2)
-def _read_shard(shard: Path, modified: int) -> list[Episode]:
-    del modified  # part of the key: a rewritten shard is read again
-    return _from_table(_read_table(shard))
-
-
 def _open(shard: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(shard, memory_map=True)
@@ -332,7 +297,6 @@ def _shards(folder: Path) -> list[Path]:
 
 
 __all__ = [
-    "EpisodeFolder",
     "EpisodeWriter",
     "count_episodes",
     "read_episodes",

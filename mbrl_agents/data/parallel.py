@@ -101,6 +101,7 @@ def ordered_map(
     )
     waiting = deque(jobs)
     running: deque[Future[Result]] = deque()
+    wait = True
     try:
         while waiting or running:
             # A few ahead of the one waited for: workers stay busy, finished results stay few.
@@ -112,8 +113,12 @@ def ordered_map(
             "a worker process ended unexpectedly (killed, perhaps for lack of memory); "
             "fewer workers need less memory"
         ) from error
+    except (KeyboardInterrupt, SystemExit):
+        # Whoever reads the results saves those it has now, not when the last job is done.
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 _CACHE = EnvCache()  # of this worker process

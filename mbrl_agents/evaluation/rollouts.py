@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mbrl_agents.data.collect import Predictor, PredictorFactory
-from mbrl_agents.data.parallel import EnvCache, ordered_map
+from mbrl_agents.data.collect import Predictor, PredictorFactory, succeeded
+from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class EpisodeRecord:
         success: whether the environment reported success.
         episode_return: sum of rewards.
         steps: control steps taken.
-        plan_ms: ``(steps,)`` wall time of each call of ``predict``, in milliseconds.
+        plan_ms: wall time of each call of ``predict`` that decided anew, in milliseconds: of
+            all ``steps`` calls, but for those in which a planner went on with the plan it had.
         assets: which models the simulation used, where the environment tells.
     """
 
@@ -77,7 +78,7 @@ def evaluate(
     env_kwargs: Mapping[str, Any] | None = None,
     *,
     episodes: int | Sequence[int] = 20,
-    init: str = "benchmark",
+    init: str | None = None,
     tasks: Sequence[int | str] | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -91,7 +92,7 @@ def evaluate(
         env_id, env_kwargs: of ``gym.make``.
         episodes: how many, or the numbers of those to run.
         init: "benchmark" goes through the official initial states 0, 1, ...; "random" draws
-            placements.
+            placements; None is "benchmark" where the environment has official states.
         tasks: task keywords to go through; None leaves the task to ``env_kwargs``.
         seed: seed and episode number decide an episode, whatever the number of workers.
         deterministic: passed to ``predict``.
@@ -100,6 +101,9 @@ def evaluate(
     Raises:
         ValueError: more episodes asked for than there are official initial states.
     """
+    if init is None:
+        task = {} if not tasks else {"task": tasks[0]}
+        init = default_init(env_id, {**(env_kwargs or {}), **task})
     if init not in ("benchmark", "random"):
         raise ValueError(f"init must be 'benchmark' or 'random', got {init!r}")
     numbers = range(episodes) if isinstance(episodes, int) else episodes
@@ -131,6 +135,18 @@ def evaluate(
     return records
 
 
+def default_init(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> str:
+    """ "benchmark" for an environment with official initial states, else "random"."""
+    if env_id.startswith("mbrl/Libero"):  # known without building one, which takes seconds
+        return "benchmark"
+    env = make_env(env_id, {k: v for k, v in (env_kwargs or {}).items() if k != "init"})
+    try:
+        known = getattr(env.unwrapped, "n_init_states", None) is not None
+    finally:
+        env.close()
+    return "benchmark" if known else "random"
+
+
 def run_episode(
     env: gymnasium.Env,
     predictor: Predictor,
@@ -147,14 +163,19 @@ def run_episode(
     observation, info = env.reset(seed=seed, options=options)
     state: Any = None
     start = np.ones(1, dtype=bool)
-    total, plan_ms = 0.0, []
+    total, steps = 0.0, 0
+    plan_ms: list[float] = []
     terminated = truncated = False
     if on_step is not None:
         on_step(env)
     while not (terminated or truncated):
         began = time.perf_counter()
         action, state = predictor.predict(observation, state, start, deterministic)
-        plan_ms.append(1e3 * (time.perf_counter() - began))
+        elapsed = 1e3 * (time.perf_counter() - began)
+        steps += 1
+        # A step that goes on with a plan takes no time, and would hide what a search takes.
+        if getattr(state, "searched", True):
+            plan_ms.append(elapsed)
         start = np.zeros(1, dtype=bool)
         observation, reward, terminated, truncated, info = env.step(np.asarray(action))
         total += float(reward)
@@ -166,9 +187,9 @@ def run_episode(
         task=None if task is None else int(task),
         init_state=init_state,
         seed=seed,
-        success=bool(info.get("is_success", terminated)),
+        success=succeeded(info),
         episode_return=total,
-        steps=len(plan_ms),
+        steps=steps,
         plan_ms=tuple(plan_ms),
         assets=getattr(base, "assets_kind", None),
         suite=None if suite is None else str(getattr(suite, "name", suite)),
@@ -198,6 +219,7 @@ def _evaluate_one(cache: EnvCache, job: _Job) -> EpisodeRecord:
 
 __all__ = [
     "EpisodeRecord",
+    "default_init",
     "evaluate",
     "run_episode",
 ]

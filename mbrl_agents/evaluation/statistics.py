@@ -35,9 +35,10 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """The figures of one method: success with interval, rewards, planning time.
 
-    ``plan_ms_p50`` and ``plan_ms_p95`` are over all control steps of all episodes, the first
-    ones included.  ``reward_per_step_best`` is the best episode's mean reward per step; with
-    the dense LIBERO reward a value above 1 needs an object in the gripper.
+    ``plan_ms_p50`` and ``plan_ms_p95`` are over all timed calls of all episodes, the first ones
+    included (see `EpisodeRecord`).  ``reward_per_step_best`` is the best episode's mean reward
+    per step; with the dense LIBERO reward of a task with one goal predicate a value above 1 needs
+    the object in the gripper.
     """
     if not records:
         raise ValueError("no episodes to summarise")

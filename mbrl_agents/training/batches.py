@@ -164,13 +164,32 @@ def split_episodes(
 ) -> tuple[list[Episode], list[Episode]]:
     """Split into training and held-out episodes, whole episodes at a time.
 
-    Steps of one episode resemble each other; a split by steps would measure memory.  With fewer
-    than two episodes, or ``holdout=0``, nothing is held out.
+    Steps of one episode resemble each other; a split by steps would measure memory.  An episode's
+    number and the seed alone decide its side, so that episodes never change sides when more are
+    added: what a model was fitted to must not become what a refit is measured on.  With fewer
+    than two episodes, or ``holdout=0``, nothing is held out; two or more have at least one on
+    each side.
     """
-    count = round(holdout * len(episodes))
-    if holdout > 0 and len(episodes) > 1:
-        count = min(max(count, 1), len(episodes) - 1)
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    held = set(order[:count].tolist())
+    count = len(episodes)
+    if holdout <= 0.5:
+        held = _spread(count, holdout, 1, seed)
+    else:
+        held = set(range(count)) - _spread(count, 1.0 - holdout, 0, seed)
     train = [e for i, e in enumerate(episodes) if i not in held]
     return train, [e for i, e in enumerate(episodes) if i in held]
+
+
+def _spread(count: int, share: float, first: int, seed: int) -> set[int]:
+    """A ``share`` (at most a half) of the numbers below ``count``, spread over all of them.
+
+    One of every ``1 / share`` numbers is drawn; of the first of these blocks it is ``first``
+    (0 or 1), whatever the seed, so that even two episodes have both sides.
+    """
+    chosen: set[int] = set()
+    block = low = 0
+    while share > 0 and low < count:
+        high = int((block + 1) / share)
+        rng = np.random.default_rng([seed, block])
+        chosen.add(first if block == 0 else int(rng.integers(low, high)))
+        block, low = block + 1, high
+    return {number for number in chosen if number < count}

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends without an error."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files private; give them what an ordinary open() would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+from mbrl_agents.data.files import atomic, write_text
 
 
 def save_tensors(
@@ -68,24 +43,6 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Any]:
     return tensors, meta
 
 
-def save_module(path: str | os.PathLike[str], module: nn.Module) -> None:
-    """Write a module's state dict."""
-    save_tensors(path, module.state_dict())
-
-
-def load_module(path: str | os.PathLike[str], module: nn.Module) -> None:
-    """Load weights written by `save_module` into a module built the same way.
-
-    Raises:
-        ValueError: when names or shapes do not fit.
-    """
-    tensors, _ = load_tensors(path)
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this {type(module).__name__}: {error}") from error
-
-
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimiser's state as named tensors and plain values, for `save_tensors`."""
     state = optimizer.state_dict()
@@ -112,3 +69,13 @@ def unpack_optimizer(
         for saved, group in zip(meta["groups"], state["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+__all__ = [
+    "atomic",
+    "load_tensors",
+    "pack_optimizer",
+    "save_tensors",
+    "unpack_optimizer",
+    "write_text",
+]

@@ -225,9 +225,16 @@ def prepare(
     low: Any = -1.0,
     high: Any = 1.0,
     device: torch.device | str = "cpu",
+    seed: int | None = None,
 ) -> tuple[EpisodeTensors, EpisodeTensors | None]:
-    """Training and held-out tensors; None where nothing is held out."""
-    train, held = split_episodes(episodes, config.holdout, config.seed)
+    """Training and held-out tensors; None where nothing is held out.
+
+    Args:
+        low, high: bounds of the recorded actions.
+        seed: of the split, ``config.seed`` when None.
+    """
+    seed = config.seed if seed is None else seed
+    train, held = split_episodes(episodes, config.holdout, seed)
     tensors = EpisodeTensors(train, low=low, high=high, device=device)
     if not held:
         return tensors, None

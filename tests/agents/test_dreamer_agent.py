@@ -13,8 +13,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import mbrl_agents
 import toy_grasp
-from mbrl_agents.agents.dreamer_agent import CHECKPOINT, DreamerAgent
+from mbrl_agents.agents.dreamer_agent import DreamerAgent
+from mbrl_agents.agents.dreamer_checkpoints import CHECKPOINT, FIT_CHECKPOINT
 from mbrl_agents.config import resolve_config
+from mbrl_agents.training.checkpoints import load_tensors
 
 TINY = {
     "world_model": {"deter": 32, "hidden": 16, "units": 16, "depth": 2, "stoch": 4, "classes": 4},
@@ -225,6 +227,60 @@ def test_it_learns_from_recorded_episodes_and_resumes(tmp_path):
     resumed = fresh()
     resumed.fit(episodes, folder=tmp_path)
     assert same(weights(whole), weights(resumed))
+
+
+@pytest.mark.parametrize("phase", ["fit", "learn"])
+def test_interrupted_in_either_phase_it_ends_with_the_same_weights(tmp_path, phase):
+    episodes = toy_grasp.demonstrations(3)
+    settings = {**TINY["training"], "updates": 24, "checkpoint_every": 10, "log_every": 8}
+
+    def fresh():
+        return build(gymnasium.make("toy_grasp:ToyGrasp-v0"), training=settings)
+
+    def train(agent, folder, progress=None, callback=None):
+        agent.fit(episodes, folder=folder, progress=progress)
+        assert agent.metrics
+        agent.learn(90, folder=folder, callback=callback)
+
+    def stop(name, done, total, row):
+        if done == 16:
+            raise KeyboardInterrupt
+
+    whole = fresh()
+    train(whole, tmp_path / "whole")
+    run = tmp_path / "killed"
+    kills = {"fit": [{"progress": stop}], "learn": [{"callback": Kill(5)}, {"callback": Kill(80)}]}
+    for kill in kills[phase]:
+        with pytest.raises(KeyboardInterrupt):
+            train(fresh(), run, **kill)
+        assert (run / FIT_CHECKPOINT).is_file() != (run / CHECKPOINT).is_file()
+    assert (run / CHECKPOINT).is_file() == (phase == "learn")
+    rows = (run / "training_logs.csv").read_text().count("dreamer,24")
+    assert bool(rows) == (phase == "learn")
+    resumed = fresh()
+    train(resumed, run)
+    assert resumed.trainer.updates == whole.trainer.updates
+    assert same(weights(whole), weights(resumed))
+    with pytest.raises(ValueError, match="another training"):
+        train(fresh().__class__("dreamer", gymnasium.make("toy_grasp:ToyGrasp-v0")), run)
+
+
+def test_time_before_an_interruption_counts(tmp_path):
+    episodes = toy_grasp.demonstrations(2)
+    settings = {**TINY["training"], "updates": 20, "checkpoint_every": 10, "log_every": 5}
+
+    def stop(name, done, total, row):
+        if done == 15:
+            raise KeyboardInterrupt
+
+    env = gymnasium.make("toy_grasp:ToyGrasp-v0")
+    with pytest.raises(KeyboardInterrupt):
+        build(env, training=settings).fit(episodes, folder=tmp_path, progress=stop)
+    _, meta = load_tensors(tmp_path / FIT_CHECKPOINT)
+    assert meta["facts"]["training_seconds"] > 0
+    resumed = build(env, training=settings)
+    resumed.fit(episodes, folder=tmp_path)
+    assert resumed.training_seconds > meta["facts"]["training_seconds"]
 
 
 def test_short_names_of_settings():

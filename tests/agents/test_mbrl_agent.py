@@ -20,6 +20,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 import mbrl_agents
 import toy_grasp
 from mbrl_agents.agents.mbrl_agent import MBRLAgent
+from mbrl_agents.training import fitting
+from mbrl_agents.training.batches import split_episodes
 
 TOY = "toy_grasp:ToyGrasp-v0"
 SMALL = {
@@ -264,6 +266,8 @@ def test_learn_on_pendulum_with_callbacks_and_logger(tmp_path):
     assert action.shape == (2, 1)
     assert (tmp_path / "best" / "best_model.zip").is_file()
     logged = (tmp_path / "log" / "progress.csv").read_text()
+    # A header, a row a round and one of the evaluation: none on the axis of gradient steps.
+    assert len(logged.splitlines()) == 1 + count.rounds + 1
     assert "rollout/ep_rew_mean" in logged
     assert "train/world_model/loss" in logged
     agent.learn(100, reset_num_timesteps=False)
@@ -299,6 +303,22 @@ def test_the_same_seed_gives_the_same_agent(episodes):
         agent.fit(episodes[:4])
         runs.append(roll(agent))
     assert np.array_equal(*runs)
+
+
+def test_the_seed_comes_from_the_settings_and_decides_the_split(episodes, monkeypatch):
+    with_setting = {**SMALL, "training": {**SMALL["training"], "seed": 7}}
+    assert mbrl_agents.make_agent("simple-cem", make_toy(), **with_setting).seed == 7
+    agent = mbrl_agents.make_agent("simple-cem", make_toy(), seed=8, **with_setting)
+    assert agent.seed == 8
+    seeds = []
+
+    def spy(episodes, holdout, seed):
+        seeds.append(seed)
+        return split_episodes(episodes, holdout, seed)
+
+    monkeypatch.setattr(fitting, "split_episodes", spy)
+    agent.fit(episodes[:4])
+    assert seeds == [8]
 
 
 def test_unbounded_actions_are_refused():

@@ -46,6 +46,7 @@ def test_a_plan_is_executed_until_the_next_search() -> None:
         action, state = agent.predict(observation, state, start, deterministic=True)
         start = np.zeros(2, bool)
         plans.append(state.plan.actions.clone())
+        assert state.searched == (step % 3 == 0)
         if step % 3:
             assert torch.equal(plans[-1][:, 0], plans[-2][:, 1]), "the old plan goes on"
         assert np.allclose(action, 2.0 * plans[-1][:, 0].numpy()), "scaled to Pendulum's range"

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from mbrl_agents.benchmarks.report import write_report
+from mbrl_agents.benchmarks.job import stop
+from mbrl_agents.benchmarks.report import _notes, write_report
 from mbrl_agents.benchmarks.runner import Event, Outcome, run_suite
 from mbrl_agents.benchmarks.suite import Suite, suite_from_dict
+from mbrl_agents.data.collect import Collection, collect_to_folder
+from mbrl_agents.data.dataset import count_episodes
+from mbrl_agents.data.episode import Episode
 
 ROWS = [
     "random",
@@ -68,6 +77,7 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
     folder = tmp_path / "first"
     _, summary, _ = run(suite, folder)
     rows = {row["method"]: row for row in summary["methods"]}
+    assert "planner.horizon=2" in (folder / "summary.md").read_text()
     assert list(rows) == ["random", "expert", "simple-policy-cem", "simple-policy", "sb3-ppo"]
     assert {row["status"] for row in rows.values()} == {"ok"}
     assert rows["expert"]["successes"] == 4
@@ -140,6 +150,63 @@ def test_a_failing_row_costs_no_other(tmp_path: Path) -> None:
     _, _, events = run(suite, tmp_path)
     assert {e.job.kind for e in events if e.kind == "started"} == {"collect", "evaluate"}
     assert not any("random" in e.job.title for e in events if e.kind == "started")
+
+
+def test_a_stopped_benchmark_leaves_no_process(tmp_path: Path) -> None:
+    suite = toy(["simple-policy"], data={"episodes": 100_000})
+    script = (
+        "import sys\n"
+        "from mbrl_agents.benchmarks.runner import run_suite\n"
+        "from mbrl_agents.benchmarks.suite import load_suite\n"
+        "run_suite(load_suite(sys.argv[1]), sys.argv[2], workers=2)\n"
+    )
+    own = tmp_path / "toy.yaml"
+    own.write_text(yaml.safe_dump(suite.to_dict()))
+    folder = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", script, str(own), str(folder)])
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("data/*/data/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not [
+        entry.name
+        for entry in Path("/proc").glob("[0-9]*/cmdline")
+        if str(folder).encode() in _read(entry)
+    ]
+
+
+def test_a_stopped_job_keeps_its_finished_episodes(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, stop)
+
+    def end(episode: Episode) -> None:
+        if episode.info["number"] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    collection = Collection("toy_reach:ToyReach-v0", episodes=50)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            collect_to_folder(tmp_path, collection, workers=2, on_episode=end)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert count_episodes(tmp_path) == 3
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # the process has just ended
+        return b""
+
+
+def test_notes_say_what_a_row_was_given() -> None:
+    suite = toy(
+        [{"method": "sb3-sac-demos", "steps": "data", "overrides": ["baseline.train_freq=8"]}]
+    )
+    notes = _notes(suite.methods[0])
+    assert any("1 per 8" in note for note in notes)
+    assert any("demonstrations" in note for note in notes)
 
 
 def test_fresh_forgets(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mbrl_agents.benchmarks import plan as planning
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
 
@@ -64,6 +65,14 @@ def test_a_job_key_changes_with_what_decides_its_result_only() -> None:
     assert not set(agent.evaluations) & first.jobs.keys()
 
 
+def test_another_version_finds_no_old_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan_of().jobs.keys()
+    for name, value in (("__version__", "99"), ("RESULTS_VERSION", 99)):
+        with monkeypatch.context() as patch:
+            patch.setattr(planning, name, value)
+            assert not before & plan_of().jobs.keys()
+
+
 def test_baselines_wait_for_the_data_only_where_they_read_them() -> None:
     rows = [
         {"method": "sb3-sac", "steps": "data"},
@@ -105,6 +114,11 @@ def test_long_chains_come_first() -> None:
         ({"evaluation": {"episodes": 0}}, "at least 1"),
         ({"envs": 3}, "did you mean 'env'"),
         ({"data": 3}, "fields"),
+        ({"env_kwargs": {"init": "benchmark"}}, "test set"),
+        (
+            {"methods": [{"method": "random", "env_kwargs": {"init": "benchmark"}}]},
+            "test set",
+        ),
     ],
 )
 def test_mistakes_are_answered_with_what_is_right(change: dict[str, Any], message: str) -> None:

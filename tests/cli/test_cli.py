@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from mbrl_agents.cli.collect import run_digest
 from mbrl_agents.cli.main import app
 from mbrl_agents.data.dataset import count_episodes, read_infos
 
@@ -173,6 +175,18 @@ def test_agents_collect_with_labels(run: Path, tmp_path: Path) -> None:
                   "--workers", 1, "--task", 1)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert {info["source"] for info in read_infos(tmp_path)} == {"agent"}
+    # A copy is the same agent; one with other weights or settings is another.
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    assert run_digest(other) == run_digest(run)
+    with (other / "config.yaml").open("a") as stream:
+        stream.write("# changed\n")
+    assert run_digest(other) != run_digest(run)
+    (signature,) = {info["collection"] for info in read_infos(tmp_path)}
+    assert json.loads(signature)["agent"] == run_digest(run)
+    result = mbrl("collect", tmp_path, "--env", TOY, "--agent", tmp_path / "none", "--episodes", 1)
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
 
 
 def test_inspect_tells_what_would_be_built() -> None:

@@ -9,6 +9,7 @@ from mbrl_agents.data.collect import Collection, collect, collect_to_folder
 from mbrl_agents.data.dataset import count_episodes, read_episodes
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
+from toy_reach import ToyReach
 
 TOY = "toy_reach:ToyReach-v0"
 
@@ -85,6 +86,27 @@ def test_folder_of_another_environment_is_refused(tmp_path) -> None:
     collect_to_folder(tmp_path, collection(episodes=1))
     with pytest.raises(ValueError, match="env_id"):
         collect_to_folder(tmp_path, Collection("Pendulum-v1", source="random", episodes=1))
+
+
+def test_folder_of_another_reward_or_assets_is_refused(tmp_path, monkeypatch) -> None:
+    collect_to_folder(tmp_path, collection(episodes=1))
+    with pytest.raises(ValueError, match="reward"):
+        collect_to_folder(tmp_path, collection(env_kwargs={"reward": "dense"}))
+    with pytest.raises(ValueError, match="assets"):
+        collect_to_folder(tmp_path, collection(env_kwargs={"assets": "official"}))
+    # Where the keyword does not say, the environment does.
+    monkeypatch.setattr(ToyReach, "assets_kind", "official", raising=False)
+    with pytest.raises(ValueError, match="assets"):
+        collect_to_folder(tmp_path, collection(episodes=2))
+    assert count_episodes(tmp_path) == 1
+
+
+def test_another_agent_is_another_collection(tmp_path) -> None:
+    first = collection(source="agent", episodes=1, agent="a")
+    assert collect_to_folder(tmp_path, first, factory=build_still) == 1
+    assert collect_to_folder(tmp_path, first, factory=build_still) == 0
+    second = collection(source="agent", episodes=1, agent="b")
+    assert collect_to_folder(tmp_path, second, factory=build_still) == 1
 
 
 def test_test_states_are_never_collected() -> None:

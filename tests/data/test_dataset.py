@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mbrl_agents.data.dataset import (
-    EpisodeFolder,
     EpisodeWriter,
     count_episodes,
     read_episodes,
@@ -56,14 +55,11 @@ def test_round_trip_over_several_shards(tmp_path, images: bool) -> None:
         for episode in episodes:
             writer.append(episode)
     assert len(list((tmp_path / "data").iterdir())) == 3
-    for read in (read_episodes(tmp_path), list(EpisodeFolder(tmp_path))):
-        assert len(read) == 7
-        for a, b in zip(episodes, read, strict=True):
-            assert_same(a, b)
+    for a, b in zip(episodes, read_episodes(tmp_path), strict=True):
+        assert_same(a, b)
     assert count_episodes(tmp_path) == 7
     assert [info["seed"] for info in read_infos(tmp_path)] == list(range(1, 8))
     assert len(read_episodes(tmp_path, limit=4)) == 4
-    assert_same(EpisodeFolder(tmp_path)[-1], episodes[-1])
 
 
 def test_appending_keeps_what_is_there(tmp_path) -> None:

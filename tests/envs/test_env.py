@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import mbrl_agents  # noqa: F401  (registers the environments)
 from mbrl_agents.envs.libero.observation import axis_angle
-from mbrl_agents.envs.libero.suites import SUITES, get_suite, suite_of
+from mbrl_agents.envs.libero.suites import SUITES, get_suite
 
 SPATIAL = "mbrl/LiberoSpatial-v0"
 
@@ -167,6 +167,24 @@ def test_bad_reset_options(env: gym.Env[Any, Any], options: dict[str, Any], mess
         env.reset(options=options)
 
 
+def test_a_refused_reset_leaves_the_episode_as_it_was() -> None:
+    env = gym.make(SPATIAL, task=None, assets="primitive", settle_steps=0).unwrapped
+    env.reset(seed=0, options={"task": 2})
+    with pytest.raises(ValueError, match=r"0\.\.49"):
+        env.reset(options={"task": 7, "init_state": 50})
+    assert env.task_index == 2
+    env.step(np.zeros(7, np.float32))
+    env.close()
+
+
+def test_tasks_may_be_numpy_integers() -> None:
+    suite = get_suite("libero_spatial")
+    assert suite.task_index(np.int64(3)) == 3
+    for wrong in (True, 1.5, None):
+        with pytest.raises(ValueError, match="valid tasks"):
+            suite.task_index(wrong)  # type: ignore[arg-type]
+
+
 def test_step_before_reset_is_refused() -> None:
     env = gym.make(SPATIAL, task=2, assets="primitive")
     with pytest.raises(gym.error.ResetNeeded):
@@ -188,15 +206,12 @@ def test_suites_are_those_of_libero() -> None:
         "libero_90": 90,
     }
     for suite in SUITES.values():
-        assert suite_of(suite.env_id) is suite
         assert suite.env_id in gym.registry
         assert all(suite.bddl_file(t).is_file() for t in range(len(suite.task_names)))
         assert all(suite.init_states_file(t).is_file() for t in range(len(suite.task_names)))
     assert "table_center" in get_suite("libero_spatial").task_names[2]
     with pytest.raises(ValueError, match="libero_spatial"):
         get_suite("spatial")
-    with pytest.raises(ValueError, match="mbrl/LiberoSpatial-v0"):
-        suite_of("CartPole-v1")
 
 
 def test_axis_angle_is_continuous_around_half_a_turn() -> None:

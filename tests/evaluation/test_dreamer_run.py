@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mbrl_agents.agents.dreamer_agent import CHECKPOINT, DreamerAgent
+from mbrl_agents.agents.dreamer_agent import DreamerAgent
+from mbrl_agents.agents.dreamer_checkpoints import CHECKPOINT
 from mbrl_agents.evaluation.runs import RunSpec, load_run, train_run
 
 TINY = (

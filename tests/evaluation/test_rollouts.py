@@ -66,6 +66,19 @@ def test_predictor_state_travels_and_starts_empty() -> None:
     assert run_episode(env, Counter(), seed=0).steps == 40
 
 
+def test_only_calls_that_searched_are_timed() -> None:
+    class State:
+        def __init__(self, calls: int) -> None:
+            self.calls, self.searched = calls, calls % 4 == 0
+
+    class Planner:
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            return np.zeros(7, np.float32), State(0 if state is None else state.calls + 1)
+
+    record = run_episode(make_env(TOY, {}), Planner(), seed=0)
+    assert (record.steps, len(record.plan_ms)) == (40, 10)
+
+
 def test_records_write_one_flat_line() -> None:
     record = evaluate(EXPERT, TOY, episodes=1)[0]
     line = record.to_json()

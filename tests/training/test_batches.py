@@ -105,3 +105,18 @@ def test_whole_episodes_are_held_out():
     assert len(split_episodes(episodes[:2], 0.01, seed=0)[1]) == 1
     assert split_episodes(episodes[:1], 0.5, seed=0)[1] == []
     assert split_episodes(episodes, 0.0, seed=0)[1] == []
+
+
+@pytest.mark.parametrize("holdout", [0.03, 0.1, 0.3, 0.5, 0.8])
+def test_episodes_stay_on_their_side_when_more_are_added(holdout):
+    episodes = [episode(3, 100 * i) for i in range(100)]
+    for seed in range(3):
+        held = {id(e) for e in split_episodes(episodes, holdout, seed)[1]}
+        assert len(held) == pytest.approx(100 * holdout, abs=1)
+        for count in range(2, 100):
+            train, fewer = split_episodes(episodes[:count], holdout, seed)
+            assert train
+            assert fewer
+            assert {id(e) for e in fewer} == held & {id(e) for e in episodes[:count]}
+    sides = [{id(e) for e in split_episodes(episodes, holdout, seed)[1]} for seed in (0, 1)]
+    assert sides[0] != sides[1]

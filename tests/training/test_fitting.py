@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch import nn
 
 from mbrl_agents import make_world_model
-from mbrl_agents.training.checkpoints import atomic, load_module, load_tensors, save_module
+from mbrl_agents.training.checkpoints import atomic, load_tensors
 from mbrl_agents.training.fitting import TrainingConfig, fit_world_model, optimise, prepare
 from toy_grasp import demonstrations
 
@@ -120,11 +120,8 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_weights_that_do_not_fit_are_named(tmp_path):
+def test_files_that_hold_no_weights_are_named(tmp_path):
     file = tmp_path / "w.safetensors"
-    save_module(file, nn.Linear(2, 3))
-    with pytest.raises(ValueError, match="does not fit this Linear"):
-        load_module(file, nn.Linear(2, 4))
     with pytest.raises(FileNotFoundError):
         load_tensors(tmp_path / "none.safetensors")
     file.write_bytes(b"broken")

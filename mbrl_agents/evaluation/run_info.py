@@ -1,0 +1,96 @@
+"""What decides a run, and what a finished one tells about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.json"
+BASELINE_FILE = "model.zip"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What decides a run.
+
+    Attributes:
+        method: name from the registry.
+        env_id, env_kwargs: of ``gym.make``.
+        overrides: dotted, such as "planner.horizon=10".
+        seed: of weights, batches and own experience.
+        data: episode folder to learn from, or None.
+        steps: environment steps of own experience; 0 learns from ``data`` alone.
+        limit: use only the first so many episodes of ``data``.
+        data_episodes: how many of ``data`` the run uses; `train_run` counts them.
+    """
+
+    method: str
+    env_id: str
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    data: str | None = None
+    steps: int = 0
+    limit: int | None = None
+    data_episodes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps({**asdict(self), "env_kwargs": dict(self.env_kwargs)}))
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a finished run tells about itself; stored as ``run.json``.
+
+    Attributes:
+        parameters: trainable ones by component.
+        train_seconds: wall time of learning, all its own environment steps included, and those of
+            interrupted attempts that it went on from.
+        env_steps: environment steps learned from: those of the data and its own, as many as were
+            really taken.
+        metrics: the last metrics of training by name.
+        algorithm: Stable-Baselines3's class of a baseline.
+    """
+
+    spec: RunSpec
+    parameters: dict[str, int]
+    train_seconds: float
+    env_steps: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    algorithm: str = ""
+
+    def write(self, folder: Path) -> None:
+        text = json.dumps({**asdict(self), "spec": self.spec.to_json()}, indent=2, sort_keys=True)
+        temporary = folder / f".{RUN_FILE}.tmp"
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / RUN_FILE)
+
+    @staticmethod
+    def read(folder: str | Path) -> RunInfo:
+        """The info of a finished run.
+
+        Raises:
+            FileNotFoundError: there is none; the message says whether the folder exists.
+        """
+        path = Path(folder) / RUN_FILE
+        if not path.is_file():
+            what = "is not a finished run" if Path(folder).is_dir() else "does not exist"
+            raise FileNotFoundError(f"{folder} {what}: no {RUN_FILE}; `mbrl train` writes it")
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        spec = stored.pop("spec")
+        spec["overrides"] = tuple(spec["overrides"])
+        return RunInfo(spec=RunSpec(**spec), **stored)
+
+
+def difference(found: RunSpec, asked: RunSpec) -> str:
+    """What sets another run apart, in words; empty for the same run."""
+    a, b = found.to_json(), asked.to_json()
+    if None in (a["data_episodes"], b["data_episodes"]):  # not counted, or nothing left to count
+        a["data_episodes"] = b["data_episodes"] = None
+    return ", ".join(f"{k}: {a[k]!r}, not {b[k]!r}" for k in a if a[k] != b[k])
+
+
+__all__ = ["BASELINE_FILE", "RUN_FILE", "RunInfo", "RunSpec", "difference"]
