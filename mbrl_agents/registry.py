@@ -101,8 +101,7 @@ METHODS = {
             world_model="simple",
             planner="cem",
             objective="progress",
-            # Far ahead, and only where the ensemble agrees: see docs/methods.md for what each
-            # of these is worth.
+            # Far ahead, and only where the ensemble agrees: docs/methods.md has the trials.
             defaults={
                 "planner.horizon": 36,
                 "planner.hold": 3,

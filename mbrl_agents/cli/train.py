@@ -37,7 +37,10 @@ def train(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Use only the first so many of the data.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and experience.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of weights, batches and experience [default: training.seed, else 0]."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
     ] = False,
@@ -73,11 +76,13 @@ def train(
     from mbrl_agents.config import resolve_config
 
     with console.usage():
-        resolve_config(method, others)
+        training = resolve_config(method, others).training
         env_id, env_kwargs = _environment(data, env, task, taken["env"])
 
     from mbrl_agents.evaluation.runs import RunSpec, train_run
 
+    if seed is None:
+        seed = int(getattr(training, "seed", 0))
     folder = out or Path("runs") / f"{method}-{seed}"
     spec = RunSpec(
         method=method,

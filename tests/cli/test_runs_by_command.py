@@ -84,3 +84,15 @@ def test_training_on_the_test_states_is_refused(tmp_path: Path) -> None:
                   tmp_path / "run")  # fmt: skip
     assert result.exit_code == 2
     assert "test set" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seed"), [((), 0), (("training.seed=7",), 7), (("--seed", 3), 3)]
+)
+def test_the_seed_is_the_options_or_the_settings(
+    arguments: tuple[object, ...], seed: int, tmp_path: Path
+) -> None:
+    command = ("train", "dreamer", "--env", "Pendulum-v1", "--steps", 8, "--out", tmp_path)
+    result = mbrl(*command, *TINY, *arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run.json").read_text())["spec"]["seed"] == seed
