@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,31 @@ from mbrl_agents.agents.base_agent import ModelBasedAgent, restore
 from mbrl_agents.agents.dreamer_checkpoints import (
     CHECKPOINT,
     FIT_CHECKPOINT,
+    Learner,
     check_identity,
     read_checkpoint,
     write_checkpoint,
 )
 from mbrl_agents.agents.dreamer_policy import DreamerPolicy
+from mbrl_agents.agents.experience import Collecting
 from mbrl_agents.agents.run_files import (
     MODEL_FILE,
     POLICY_FILE,
     SavedAgent,
     append_rows,
+    trim_rows,
     write_run,
 )
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.training.checkpoints import load_tensors
+from mbrl_agents.training.checkpoints import load_meta
 from mbrl_agents.training.dreamer import DreamerTrainer
-from mbrl_agents.training.fitting import Progress
+from mbrl_agents.training.means import RunningMeans
+from mbrl_agents.training.optimise import Progress
 from mbrl_agents.training.replay import Replay
 
-
-@dataclass
-class _Collecting:
-    """Where `DreamerAgent.learn` stands in its environments.
-
-    ``model`` and ``action`` are None right after all of them were reset.
-    """
-
-    model: dict[str, Tensor] | None
-    action: Tensor | None
-    reward: np.ndarray
-    starts: np.ndarray
-
-    @classmethod
-    def afresh(cls, count: int) -> _Collecting:
-        return cls(None, None, np.zeros(count, np.float32), np.ones(count, bool))
+LOG_FILE = "training_logs.csv"
+OFFLINE, ONLINE = "dreamer", "online"
+"""Phases of the log: `fit` counts gradient steps, `learn` environment steps."""
 
 
 class DreamerAgent(ModelBasedAgent):
@@ -107,24 +97,26 @@ class DreamerAgent(ModelBasedAgent):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         assert isinstance(callback, BaseCallback)
-        replay, trainer = self._prepare(self.env.num_envs)
-        draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
-        credit = 0.0
-        if run is not None and (run / CHECKPOINT).is_file():
-            credit = self._resume(run / CHECKPOINT, replay, trainer, draws)
-            self._reset_environments()
-        at = _Collecting.afresh(self.env.num_envs)
-        checkpoint = logged = self.num_timesteps
-        sums: dict[str, Tensor] = {}
-        done_updates = trainer.updates
+        learner = self._prepare(self.env.num_envs)
+        replay, credit, logged = learner.replay, 0.0, self.num_timesteps
+        if run is not None:
+            if (run / CHECKPOINT).is_file():
+                facts = self._resume(run / CHECKPOINT, learner)
+                credit, logged = float(facts["credit"]), int(facts["logged"])
+                self._reset_environments()
+            trim_rows(run / LOG_FILE, ONLINE, self.num_timesteps)
+        at = Collecting.afresh(self.env.num_envs)
+        checkpoint = self.num_timesteps
         callback.on_training_start(locals(), globals())
-        callback.on_rollout_start()
-        going = True
+        ended = self.num_timesteps >= total
+        if not ended:
+            callback.on_rollout_start()
         with self._threads():
-            while going and self.num_timesteps < total:
-                at, dones, infos = self._step(at, replay, draws)
+            while not ended:
+                at, dones, infos = self._step(at, learner)
                 callback.update_locals(locals())
                 going = callback.on_step()
+                ended = not going or self.num_timesteps >= total
                 self._update_info_buffer(infos, dones)
                 self._update_current_progress_remaining(self.num_timesteps, total)
                 if len(replay) >= training.learning_starts and replay.sequences:
@@ -132,45 +124,44 @@ class DreamerAgent(ModelBasedAgent):
                 started = time.perf_counter()
                 while credit >= 1.0:
                     credit -= 1.0
-                    for name, value in trainer.update(replay).items():
-                        sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu()
+                    learner.update()
                 self.training_seconds += time.perf_counter() - started
-                if log_interval and self.num_timesteps - logged >= (
-                    training.log_every * log_interval
-                ):
+                waited = self.num_timesteps - logged
+                if ended or (log_interval and waited >= training.log_every * log_interval):
                     callback.on_rollout_end()
-                    self._log(sums, trainer.updates - done_updates, run)
-                    sums, logged, done_updates = {}, self.num_timesteps, trainer.updates
-                    callback.on_rollout_start()
+                    self._log(learner.means, run, ONLINE)
+                    logged = self.num_timesteps
+                    if not ended:
+                        callback.on_rollout_start()
                 waited = self.num_timesteps - checkpoint
                 due = waited >= training.checkpoint_every and (
                     bool(dones[0]) or waited >= 2 * training.checkpoint_every
                 )
-                if run is not None and going and (due or self.num_timesteps >= total):
-                    self._checkpoint(run / CHECKPOINT, replay, trainer, draws, credit)
+                if run is not None and going and (due or ended):
+                    facts = {"credit": credit, "logged": logged}
+                    self._checkpoint(run / CHECKPOINT, learner, facts)
                     self._reset_environments()
-                    at = _Collecting.afresh(self.env.num_envs)
+                    at = Collecting.afresh(self.env.num_envs)
                     checkpoint = self.num_timesteps
-        callback.on_rollout_end()
-        self._log(sums, trainer.updates - done_updates, run)
         callback.on_training_end()
-        self.fitted = trainer.updates > 0
+        self.fitted = learner.trainer.updates > 0
         if run is not None:
             self.save_run(run)
         return self
 
     def _step(
-        self, at: _Collecting, replay: Replay, draws: torch.Generator
-    ) -> tuple[_Collecting, np.ndarray, list[dict[str, Any]]]:
+        self, at: Collecting, learner: Learner
+    ) -> tuple[Collecting, np.ndarray, list[dict[str, Any]]]:
         """One step in every environment, recorded."""
         assert self.env is not None
+        replay = learner.replay
         last: Any = self._last_obs
         tensors, _ = self.policy.to_tensors(last)
         previous = at.action
         calls = torch.zeros(self.env.num_envs, dtype=torch.long)
         with torch.inference_mode():
             action, state = self.policy.advance(
-                tensors, at.model, previous, at.starts, generator=draws, calls=calls
+                tensors, at.model, previous, at.starts, generator=learner.draws, calls=calls
             )
         normalised = action.cpu().numpy()
         before = np.zeros_like(normalised) if previous is None else previous.cpu().numpy()
@@ -200,7 +191,7 @@ class DreamerAgent(ModelBasedAgent):
         self._last_obs = new_obs  # type: ignore[assignment]
         self._last_episode_starts = dones
         rewards = np.where(dones, 0.0, rewards).astype(np.float32)
-        return _Collecting(state.model, action, rewards, dones.copy()), dones, infos
+        return Collecting(state.model, action, rewards, dones.copy()), dones, infos
 
     def _reset_environments(self) -> None:
         """Begin new episodes everywhere, by a seed that the number of steps decides."""
@@ -237,82 +228,78 @@ class DreamerAgent(ModelBasedAgent):
         self.replay = None
         steps = sum(len(episode) for episode in episodes)
         self._recorded = f"{len(episodes)} recorded episodes of {steps} steps"
-        replay, trainer = self._prepare(
-            1, capacity=max(steps + len(episodes), training.replay_size)
-        )
+        learner = self._prepare(1, capacity=max(steps + len(episodes), training.replay_size))
+        trainer = learner.trainer
         if run is not None and (run / CHECKPOINT).is_file():
             # `learn` restores what came of this fit, and everything after it.
             lanes = 1 if self.env is None else self.env.num_envs
-            _, meta = load_tensors(run / CHECKPOINT)
+            meta = load_meta(run / CHECKPOINT)
             check_identity(run / CHECKPOINT, meta, self._identity(CHECKPOINT, lanes))
             self.metrics = dict(meta["facts"]["metrics"])
             return self.metrics
-        draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
         file = None if run is None else run / FIT_CHECKPOINT
         if file is not None and file.is_file():
-            self._resume(file, replay, trainer, draws)
+            self._resume(file, learner)
         else:
             for episode in episodes:
-                self._record(episode, replay)
+                learner.replay.add_episode(
+                    episode.observations,
+                    self.policy.from_env(episode.actions),
+                    episode.rewards,
+                    terminal=episode.terminated,
+                )
+        if run is not None:
+            trim_rows(run / LOG_FILE, OFFLINE, trainer.updates)
         started = time.perf_counter() - self.training_seconds
-        sums: dict[str, Tensor] = {}
-        since = trainer.updates
         with self._threads():
             while trainer.updates < training.updates:
-                for name, value in trainer.update(replay).items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu()
+                learner.update()
                 done = trainer.updates
                 if done % training.log_every == 0 or done == training.updates:
-                    row = self._log(sums, done - since, run, axis=done)
-                    sums, since = {}, done
+                    row = self._log(learner.means, run, OFFLINE, axis=done)
                     if progress is not None:
                         progress("dreamer", done, training.updates, row)
                 self.training_seconds = time.perf_counter() - started
                 # The last one tells that this phase is done, should `learn` be interrupted.
                 due = done % training.checkpoint_every == 0 or done == training.updates
                 if file is not None and due:
-                    self._checkpoint(file, replay, trainer, draws, 0.0)
+                    self._checkpoint(file, learner, {})
         self.fitted = True
         if run is not None:
             write_run(run, self._saved(), overrides)
         return self.metrics
 
-    def _record(self, episode: Episode, replay: Replay) -> None:
-        actions = self.policy.from_env(episode.actions)
-        for t in range(len(episode) + 1):
-            last = t == len(episode)
-            replay.add(
-                0,
-                {key: np.asarray(episode.observations[key][t]) for key in replay.obs},
-                actions[t - 1] if t else np.zeros_like(actions[0]),
-                float(episode.rewards[t - 1]) if t else 0.0,
-                is_first=t == 0,
-                is_last=last,
-                terminal=last and episode.terminated,
-            )
-
     # -- shared -------------------------------------------------------------------------
 
-    def _prepare(self, lanes: int, capacity: int | None = None) -> tuple[Replay, DreamerTrainer]:
-        """The replay and the trainer; kept between calls where they still fit."""
+    def _prepare(self, lanes: int, capacity: int | None = None) -> Learner:
+        """What learns: replay and trainer are kept between calls.
+
+        Where the number of environments changed, what was recorded moves to new rings.
+        """
         training, model = self.config.training, self.policy.world_model
-        if self.replay is None or self.replay.lanes != lanes:
+        before = replay = self.replay
+        if replay is None or replay.lanes != lanes:
             keys = {*model.layout.vectors, *model.layout.images}
             space = self.observation_space
             entries = space.spaces if isinstance(space, spaces.Dict) else {"obs": space}
-            self.replay = Replay(
-                capacity or training.replay_size,
+            held = 0 if before is None else before.lanes * before.size
+            replay = Replay(
+                capacity or max(held, training.replay_size),
                 lanes,
                 training.sequence_length,
                 {k: (s.shape or (), s.dtype) for k, s in entries.items() if k in keys},
                 model.action_size,
                 model.latent_sizes,
             )
+            if before is not None:
+                replay.take_over(before)
+            self.replay = replay
         if self.trainer is None:
             self.trainer = DreamerTrainer(
                 training, model, self.policy.behaviour, seed=int(self.seed or 0)
             )
-        return self.replay, self.trainer
+        draws = torch.Generator().manual_seed(int(self.seed or 0) + 1)
+        return Learner(replay, self.trainer, draws)
 
     def _entries(self, obs: Any) -> dict[str, np.ndarray]:
         assert self.replay is not None
@@ -320,9 +307,10 @@ class DreamerAgent(ModelBasedAgent):
         return {key: entries[key] for key in self.replay.obs}
 
     def _log(
-        self, sums: dict[str, Tensor], count: int, run: Path | None, axis: int | None = None
+        self, means: RunningMeans, run: Path | None, phase: str, axis: int | None = None
     ) -> dict[str, float]:
-        row = {f"train/{name}": float(value) / count for name, value in sums.items()}
+        """Log means over ``axis``, or over environment steps where that is None."""
+        row = {f"train/{name}": value for name, value in means.take().items()}
         for name, value in row.items():
             self.logger.record(name, value)
         if row:
@@ -333,7 +321,7 @@ class DreamerAgent(ModelBasedAgent):
             self.logger.dump(axis)
         if run is not None and row:
             step = self.num_timesteps if axis is None else axis
-            append_rows(run / "training_logs.csv", "dreamer", {"step": float(step), **row})
+            append_rows(run / LOG_FILE, phase, {"step": float(step), **row})
         return row
 
     @contextmanager
@@ -349,40 +337,44 @@ class DreamerAgent(ModelBasedAgent):
     # -- checkpoints --------------------------------------------------------------------
 
     def _identity(self, file: str, lanes: int) -> str:
-        """What a checkpoint belongs to; how long to train and what to log may change."""
+        """What a checkpoint belongs to; how long, how fast and with which logs may change."""
         tree = self.config.to_dict()
-        for name in ("updates", "log_every", "checkpoint_every", "threads"):
+        for name in ("updates", "log_every", "checkpoint_every", "threads", "compile"):
             tree["training"].pop(name)
         phase = file.partition(".")[0]
         return f"{phase}, {tree}, seed {self.seed}, {lanes} environments, {self._recorded}"
 
-    def _checkpoint(
-        self,
-        file: Path,
-        replay: Replay,
-        trainer: DreamerTrainer,
-        draws: torch.Generator,
-        credit: float,
-    ) -> None:
+    def _checkpoint(self, file: Path, learner: Learner, facts: dict[str, Any]) -> None:
         facts = {
-            "credit": credit,
+            **facts,
             "num_timesteps": self.num_timesteps,
             "training_seconds": self.training_seconds,
             "metrics": self.metrics,
+            # What Stable-Baselines3 averages for `rollout/`.
+            "episodes": [
+                {key: float(entry[key]) for key in ("r", "l", "t") if key in entry}
+                for entry in self.ep_info_buffer or ()
+            ],
+            "successes": [bool(entry) for entry in self.ep_success_buffer or ()],
         }
-        identity = self._identity(file.name, replay.lanes)
-        write_checkpoint(file, identity, replay, trainer, draws, facts)
+        identity = self._identity(file.name, learner.replay.lanes)
+        write_checkpoint(file, identity, learner, facts)
 
-    def _resume(
-        self, file: Path, replay: Replay, trainer: DreamerTrainer, draws: torch.Generator
-    ) -> float:
-        """Go on from a checkpoint; returns the gradient steps still owed."""
-        identity = self._identity(file.name, replay.lanes)
-        facts = read_checkpoint(file, identity, replay, trainer, draws)
+    def _resume(self, file: Path, learner: Learner) -> dict[str, Any]:
+        """Go on from a checkpoint; returns the facts that were written with it."""
+        identity = self._identity(file.name, learner.replay.lanes)
+        facts = read_checkpoint(file, identity, learner)
         self.num_timesteps = int(facts["num_timesteps"])
         self.training_seconds = float(facts["training_seconds"])
         self.metrics = dict(facts["metrics"])
-        return float(facts["credit"])
+        for buffer, name in (
+            (self.ep_info_buffer, "episodes"),
+            (self.ep_success_buffer, "successes"),
+        ):
+            if buffer is not None:
+                buffer.clear()
+                buffer.extend(facts[name])
+        return facts
 
     # -- files --------------------------------------------------------------------------
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mbrl_agents.training.checkpoints import load_tensors, save_tensors
+from mbrl_agents.training.checkpoints import discard_partial, load_tensors, save_tensors
 from mbrl_agents.training.dreamer import DreamerTrainer
+from mbrl_agents.training.means import RunningMeans
 from mbrl_agents.training.replay import Replay
 
 FIT_CHECKPOINT = "fit.checkpoint.safetensors"
@@ -22,49 +24,77 @@ def replay_folder(run: Path, lanes: int) -> Path:
     return run / (REPLAY_FOLDER if lanes == 1 else f"{REPLAY_FOLDER}-{lanes}")
 
 
-def write_checkpoint(
-    file: Path,
-    identity: str,
-    replay: Replay,
-    trainer: DreamerTrainer,
-    draws: torch.Generator,
-    facts: dict[str, Any],
-) -> None:
+@dataclass
+class Learner:
+    """What changes while `DreamerAgent` trains, beside plain facts.
+
+    Attributes:
+        replay: recorded steps.
+        trainer: takes the gradient steps.
+        draws: generator of the noise in acting.
+        means: what was not logged yet.
+    """
+
+    replay: Replay
+    trainer: DreamerTrainer
+    draws: torch.Generator
+    means: RunningMeans = field(default_factory=RunningMeans)
+
+    def update(self) -> None:
+        """One gradient step, noted for the log."""
+        self.means.add(self.trainer.update(self.replay))
+
+
+def write_checkpoint(file: Path, identity: str, learner: Learner, facts: dict[str, Any]) -> None:
     """Write everything training goes on from; the last file written makes it count.
 
     Args:
         file: in the run folder.
         identity: what training it belongs to.
-        draws: generator of the noise in acting.
+        learner: what training goes on from.
         facts: plain JSON values, returned by `read_checkpoint`.
     """
+    replay = learner.replay
     folder = replay_folder(file.parent, replay.lanes)
     latents, recorded = replay.save(folder)
-    tensors, trained = trainer.tensors()
+    tensors, trained = learner.trainer.tensors()
     tensors |= {f"replay/{k}": v for k, v in latents.items()}
-    tensors["generator/draws"] = draws.get_state()
-    meta = {"identity": identity, "trainer": trained, "replay": recorded, "facts": facts}
+    tensors |= {f"means/{k}": v for k, v in learner.means.sums.items()}
+    tensors["generator/draws"] = learner.draws.get_state()
+    meta = {
+        "identity": identity,
+        "trainer": trained,
+        "replay": recorded,
+        "means": learner.means.count,
+        "facts": facts,
+    }
     save_tensors(file, tensors, meta)
     if file.name == CHECKPOINT:
         # Own experience may push recorded steps out of the replay, which that one still lists.
         (file.parent / FIT_CHECKPOINT).unlink(missing_ok=True)
+        discard_partial(file.parent / FIT_CHECKPOINT)
+        if replay.lanes > 1:
+            shutil.rmtree(replay_folder(file.parent, 1), ignore_errors=True)
     replay.tidy(folder)
 
 
-def read_checkpoint(
-    file: Path, identity: str, replay: Replay, trainer: DreamerTrainer, draws: torch.Generator
-) -> dict[str, Any]:
-    """Bring replay, trainer and generator to where they were; returns the facts.
+def read_checkpoint(file: Path, identity: str, learner: Learner) -> dict[str, Any]:
+    """Bring a learner to where it was; returns the facts.
 
     Raises:
         ValueError: for the checkpoint of another training.
     """
     tensors, meta = load_tensors(file)
     check_identity(file, meta, identity)
-    latents = {k.removeprefix("replay/"): v for k, v in tensors.items() if k.startswith("replay/")}
-    replay.restore(replay_folder(file.parent, replay.lanes), latents, meta["replay"])
-    trainer.restore(tensors, meta["trainer"])
-    draws.set_state(tensors["generator/draws"])
+
+    def under(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    folder = replay_folder(file.parent, learner.replay.lanes)
+    learner.replay.restore(folder, under("replay/"), meta["replay"])
+    learner.trainer.restore(tensors, meta["trainer"])
+    learner.means.restore(under("means/"), meta["means"])
+    learner.draws.set_state(tensors["generator/draws"])
     facts: dict[str, Any] = meta["facts"]
     return facts
 

@@ -1,12 +1,36 @@
-"""Turns the steps of a `VecEnv` into episodes."""
+"""What agents keep while they collect: episodes in the making, and where the environments are."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from mbrl_agents.data.episode import Episode
+
+
+@dataclass
+class Collecting:
+    """Where an agent that learns step by step stands in its environments.
+
+    Attributes:
+        model, action: the model's state and the normalised action ``(B, A)`` of the last step;
+            None right after all environments were reset.
+        reward: ``(B,)`` of the last step; 0 where an episode begins.
+        starts: ``(B,)`` whether an episode begins.
+    """
+
+    model: dict[str, Tensor] | None
+    action: Tensor | None
+    reward: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def afresh(cls, count: int) -> Collecting:
+        """Right after ``count`` environments were reset."""
+        return cls(None, None, np.zeros(count, np.float32), np.ones(count, bool))
 
 
 class Recorder:

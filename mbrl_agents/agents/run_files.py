@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mbrl_agents.agents.space_codec import decode_space, encode_space
 from mbrl_agents.config import MethodConfig, from_yaml
-from mbrl_agents.training.checkpoints import atomic, write_text
+from mbrl_agents.training.checkpoints import atomic, discard_partial, write_text
 
 CONFIG_FILE = "config.yaml"
 OVERRIDES_FILE = "overrides.yaml"
@@ -87,8 +87,12 @@ def _weights(tensors: dict[str, Tensor]) -> bytes:
 
 
 def write_run(folder: Path, saved: SavedAgent, overrides: Sequence[str] = ()) -> None:
-    """Write a run folder, file by file, each atomically."""
+    """Write a run folder, file by file, each atomically.
+
+    What a killed process left of an earlier attempt is removed.
+    """
     for name, data in _files(saved).items():
+        discard_partial(folder / name)
         with atomic(folder / name) as temporary:
             temporary.write_bytes(data)
     lines = "".join(f"- {json.dumps(item)}\n" for item in overrides) or "[]\n"
@@ -160,16 +164,35 @@ def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
 
 
 def append_rows(path: Path, phase: str, row: dict[str, float]) -> None:
-    """Add one evaluation to ``training_logs.csv``, in long form: phase, step, metric, value.
-
-    Rows that an interrupted fit wrote beyond its last checkpoint are repeated on resuming.
-    """
+    """Add one evaluation to ``training_logs.csv``, in long form: phase, step, metric, value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         if fresh:
             writer.writerow(["phase", "step", "metric", "value"])
-        for name, value in row.items():
+        # In one order, whether or not sums went through a checkpoint on the way.
+        for name, value in sorted(row.items()):
             if name != "step":
                 writer.writerow([phase, int(row["step"]), name, value])
+
+
+def trim_rows(path: Path, phase: str, step: int) -> None:
+    """Remove the rows of ``phase`` beyond ``step``, and a line that a kill cut short.
+
+    A phase goes on from its last checkpoint, so what it logged after that comes again.
+    """
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8")
+    header, *lines = text[: text.rfind("\n") + 1].splitlines(keepends=True) or [""]
+    kept = []
+    for line in lines:
+        name, logged, _ = line.split(",", 2)
+        if name != phase or int(logged) <= step:
+            kept.append(line)
+    whole = header + "".join(kept)
+    if not whole:
+        path.unlink()
+    elif whole != text:
+        write_text(path, whole)

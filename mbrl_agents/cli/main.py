@@ -11,6 +11,7 @@ from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
 from mbrl_agents.cli.evaluate import evaluate
+from mbrl_agents.cli.imagine import imagine
 from mbrl_agents.cli.inspect import inspect
 from mbrl_agents.cli.methods import methods
 from mbrl_agents.cli.train import train
@@ -48,6 +49,7 @@ app.command("collect")(collect)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("imagine")(imagine)
 app.command("inspect")(inspect)
 app.command("methods")(methods)
 app.add_typer(assets, name="assets")

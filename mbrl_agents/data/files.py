@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -28,10 +29,20 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def discard_partial(path: str | os.PathLike[str]) -> None:
+    """Remove temporary files of `atomic` for ``path`` that a killed process left behind.
+
+    Only for files that one process at a time writes.
+    """
+    target = Path(path)
+    for partial in target.parent.glob(f".{glob.escape(target.name)}.????????"):
+        partial.unlink(missing_ok=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-__all__ = ["atomic", "write_text"]
+__all__ = ["atomic", "discard_partial", "write_text"]

@@ -55,4 +55,21 @@ def entropy(log_probs: Tensor) -> Tensor:
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
-__all__ = ["entropy", "gumbel", "kl_divergence", "one_hot_sample", "unimix_log_probs"]
+def latent_use(log_probs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of the categoricals a batch uses, by its average distribution.
+
+    Args:
+        log_probs: ``(..., G, n)``.
+        weight: ``(...)`` non-negative, of each entry.
+
+    Returns:
+        The effective number of classes ``exp(entropy)`` in 1..n, averaged over the ``G``, and the
+        share of the ``G`` that are alive: no class has 95 % of the average distribution.
+    """
+    share = (weight / weight.sum().clamp_min(1e-8)).flatten()
+    mean = torch.einsum("b,bgn->gn", share, log_probs.flatten(0, -3).exp())
+    effective = entropy(mean.clamp_min(1e-20).log()).exp()
+    return effective.mean(), (mean.amax(-1) < 0.95).float().mean()
+
+
+__all__ = ["entropy", "gumbel", "kl_divergence", "latent_use", "one_hot_sample", "unimix_log_probs"]

@@ -132,25 +132,34 @@ class BlockLinear(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution that keeps height and width, with truncated-normal weights.
+    """A convolution with truncated-normal weights: ``(N, C, H, W)`` to ``(N, outputs, ...)``.
+
+    Height and width are divided by ``stride``, rounded up.
 
     Args:
         inputs, outputs: channels.
         kernel: odd width of the kernel.
+        stride: pixels from one output to the next.
         generator: source of the initial weights.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, generator: torch.Generator
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.padding = kernel // 2
+        self.padding, self.stride = kernel // 2, stride
         truncated_normal_(self.weight, inputs * kernel**2, 1.0, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
 __all__ = [

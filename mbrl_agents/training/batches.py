@@ -140,6 +140,7 @@ class EpisodeTensors:
             steps_to_go=torch.where(is_first, torch.nan, self.steps_to_go[before]),
             mask=seen,
             outcome=seen,
+            label=self.label[rows],
         )
 
     def sample(

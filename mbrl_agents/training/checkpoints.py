@@ -13,13 +13,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mbrl_agents.data.files import atomic, write_text
+from mbrl_agents.data.files import atomic, discard_partial, write_text
 
 
 def save_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], meta: Any = None
 ) -> None:
-    """Write named tensors, with any JSON value as ``meta``, to a safetensors file."""
+    """Write named tensors, with any JSON value as ``meta``, to a safetensors file.
+
+    What a killed process left of an earlier attempt to write the same file is removed.
+    """
+    discard_partial(path)
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         save_file(flat, temporary, metadata={"meta": json.dumps(meta)})
@@ -41,6 +45,22 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Any]:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     return tensors, meta
+
+
+def load_meta(path: str | os.PathLike[str]) -> Any:
+    """What `save_tensors` was given as ``meta``, without reading tensors.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a safetensors file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get("meta", "null"))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -73,6 +93,8 @@ def unpack_optimizer(
 
 __all__ = [
     "atomic",
+    "discard_partial",
+    "load_meta",
     "load_tensors",
     "pack_optimizer",
     "save_tensors",

@@ -14,6 +14,7 @@ from torch import Tensor
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import SequenceBatch, tree_map
 from mbrl_agents.training.batches import EpisodeTensors, split_episodes
+from mbrl_agents.training.compiling import CompiledParts
 from mbrl_agents.training.latents import LatentStore
 from mbrl_agents.training.optimise import (
     FitResult,
@@ -22,6 +23,7 @@ from mbrl_agents.training.optimise import (
     TrainingConfig,
     optimise,
 )
+from mbrl_agents.world_models.arrivals import Arrivals
 
 
 def fit_world_model(
@@ -73,6 +75,9 @@ def fit_world_model(
     )
 
 
+HELD_OUT_EPISODES = 16
+"""As many are looked at: with pictures, each costs as much as some gradient steps."""
+
 TrainLoss = Callable[[torch.Generator], Losses]
 Evaluation = Callable[[], dict[str, float]]
 
@@ -106,6 +111,7 @@ def _sequence_losses(
     rows = len(train.action)
     length = min(config.sequence_length, rows)
     carried = LatentStore(1, rows, *model.latent_sizes)
+    compiled = CompiledParts([model], enabled=config.compile)
 
     def loss(generator: torch.Generator) -> Losses:
         draw = torch.randint(rows - length + 1, (config.batch_size,), generator=generator)
@@ -113,18 +119,23 @@ def _sequence_losses(
         lane = np.zeros_like(starts)
         state = tree_map(lambda x: x.to(train.device), carried.read(lane, starts - 1))
         batch = train.arrivals(draw.to(train.device), length)
-        learned = model.learn_from(batch, state, generator=generator)
+        with compiled:
+            learned = model.learn_from(batch, state, generator=generator)
         carried.write(lane[:, None], starts[:, None] + np.arange(length), learned.states)
         return learned.loss, learned.metrics
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:
         assert held_out is not None
-        within = min(length, len(held_out.action))
-        starts = held_out.first[:: max(1, len(held_out.first) // config.batch_size)]
-        starts = starts[: config.batch_size].clamp_max(len(held_out.action) - within)
-        parts = model.learn_from(held_out.arrivals(starts, within)).metrics
-        return {name: float(value) for name, value in parts.items()}
+        # Whole episodes: what is difficult, a grasp, say, does not happen at their beginning.
+        sums: dict[str, float] = {}
+        batches = torch.arange(len(held_out.first)).to(train.device)[:HELD_OUT_EPISODES].split(8)
+        count = sum(map(len, batches))
+        for episodes in batches:
+            arrivals = Arrivals.from_transitions(held_out.whole(episodes))
+            for name, value in model.learn_from(arrivals).metrics.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(episodes) / count
+        return sums
 
     return loss, evaluate, carried
 

@@ -9,25 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.policies.actor import Actor, ActorConfig
+from mbrl_agents.policies.actor_critic import Critic
 from mbrl_agents.protocols import tree_map
 from mbrl_agents.world_models.arrivals import Arrivals
 from mbrl_agents.world_models.dreamer_v3.model import DreamerV3, Learned
 
 
 @dataclass(frozen=True)
-class BehaviourConfig:
-    """Settings of `Behaviour`; the defaults are DreamerV3's.
+class ImaginationConfig:
+    """Settings of imagination and of the losses in it; the defaults are DreamerV3's.
 
     Attributes:
-        actor_layers, min_std, max_std, unimix: see `ActorConfig`.
         imagination: steps imagined from every state.
         imagine_last: imagine only from the last so many states of each sequence; 0 for all.
         lambda_: mixes one-step and longer returns.
         entropy: weight of the policy's entropy.
-        value_layers: hidden layers of the critic.
         policy_weight, value_weight, replay_value_weight: of the losses.
         slow_rate: share of the critic that the slow critic takes over at every step.
         slow_weight: of the critic's loss towards the slow critic.
@@ -36,15 +34,10 @@ class BehaviourConfig:
         scale_min: least range that returns are divided by, so that small ones are not blown up.
     """
 
-    actor_layers: int = 3
-    min_std: float = 0.1
-    max_std: float = 1.0
-    unimix: float = 0.01
     imagination: int = 15
     imagine_last: int = 0
     lambda_: float = 0.95
     entropy: float = 3e-4
-    value_layers: int = 3
     policy_weight: float = 1.0
     value_weight: float = 1.0
     replay_value_weight: float = 0.3
@@ -62,6 +55,22 @@ class BehaviourConfig:
             raise ValueError(
                 f"need 0 <= scale_low < scale_high <= 100, got {self.scale_low}, {self.scale_high}"
             )
+
+
+@dataclass(frozen=True)
+class BehaviourConfig(ImaginationConfig):
+    """Settings of an actor and a critic as well; the defaults are DreamerV3's.
+
+    Attributes:
+        actor_layers, min_std, max_std, unimix: see `ActorConfig`.
+        value_layers: hidden layers of the critic.
+    """
+
+    actor_layers: int = 3
+    min_std: float = 0.1
+    max_std: float = 1.0
+    unimix: float = 0.01
+    value_layers: int = 3
 
     @property
     def actor(self) -> ActorConfig:
@@ -102,7 +111,7 @@ class ReturnScale(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, config: BehaviourConfig) -> None:
+    def __init__(self, config: ImaginationConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("low", torch.zeros(()))
@@ -127,22 +136,6 @@ class ReturnScale(nn.Module):
         return (self.high - self.low).clamp_min(self.config.scale_min)
 
 
-class Critic(nn.Module):
-    """The distribution of returns at a state, as two-hot logits; predicts 0 at first."""
-
-    def __init__(
-        self, feature_size: int, units: int, layers: int, bins: int, *, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.network = nn.Sequential(
-            dense_stack(feature_size, units, layers, generator=generator),
-            Linear(units, bins, scale=0.0, generator=generator),
-        )
-
-    def forward(self, features: Tensor) -> TwoHot:
-        return TwoHot(self.network(features))
-
-
 @dataclass(frozen=True)
 class Dream:
     """Imagined trajectories, nothing of which carries a gradient but ``raw``.
@@ -161,23 +154,39 @@ class Behaviour(nn.Module):
 
     Args:
         config: settings.
-        model: gives sizes; not kept.
-        discrete: whether actions are one-hot.
-        generator: source of the initial weights.
+        actor, critic: trained in place; the slow critic begins as a copy.
     """
 
-    def __init__(
-        self,
+    compiled = ("actor.raw", "critic.network.forward", "slow_critic.network.forward")
+    """Methods worth compiling, see `training.compiling.CompiledParts`."""
+
+    def __init__(self, config: ImaginationConfig, actor: Actor, critic: Critic) -> None:
+        super().__init__()
+        self.config = config
+        self.actor = actor
+        self.critic = critic
+        self.slow_critic = copy.deepcopy(critic).requires_grad_(False)
+        self.scale = ReturnScale(config)
+
+    @classmethod
+    def fresh(
+        cls,
         config: BehaviourConfig,
         model: DreamerV3,
         *,
         discrete: bool,
         generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.config = config
+    ) -> Behaviour:
+        """With a new actor and critic.
+
+        Args:
+            config: settings.
+            model: gives sizes; not kept.
+            discrete: whether actions are one-hot.
+            generator: source of the initial weights.
+        """
         units = model.config.width("units")
-        self.actor = Actor(
+        actor = Actor(
             config.actor,
             model.feature_size,
             model.action_size,
@@ -185,11 +194,10 @@ class Behaviour(nn.Module):
             discrete=discrete,
             generator=generator,
         )
-        self.critic = Critic(
+        critic = Critic(
             model.feature_size, units, config.value_layers, model.config.bins, generator=generator
         )
-        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.scale = ReturnScale(config)
+        return cls(config, actor, critic)
 
     def value(self, features: Tensor) -> Tensor:
         """``(...)`` the critic's estimate at ``features`` ``(..., F)``."""
@@ -314,6 +322,7 @@ __all__ = [
     "BehaviourConfig",
     "Critic",
     "Dream",
+    "ImaginationConfig",
     "ReturnScale",
     "lambda_returns",
 ]

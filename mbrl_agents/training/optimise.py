@@ -46,6 +46,8 @@ class TrainingConfig:
         keep_best: return the weights with the least held-out loss instead of the last.
         seed: of weights, splits, batches and the planner's noise.
         threads: CPU threads while fitting; 0 leaves torch's setting.
+        compile: compile a latent model's steps with ``torch.compile`` while it is fitted, for a
+            GPU; the first gradient step then takes minutes.
         round_steps: environment steps between refits in ``learn``.
         random_steps: environment steps ``learn`` takes at random before the first fit.
         refit_steps: gradient steps of each refit in ``learn``.
@@ -68,6 +70,7 @@ class TrainingConfig:
     keep_best: bool = True
     seed: int = 0
     threads: int = 0
+    compile: bool = False
     round_steps: int = 1000
     random_steps: int = 1000
     refit_steps: int = 500
@@ -170,8 +173,8 @@ def optimise(
         optimizer.step()
         done += 1
         since += 1
-        for name, value in parts.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.float().cpu()
+        for name, value in {**parts, "gradient_norm": norm}.items():
+            sums[name] = sums.get(name, torch.zeros(())) + value.detach().float().cpu()
         if done % config.evaluate_every == 0 or done == steps:
             last = {"step": float(done)}
             last |= {f"train/{k}": float(v) / since for k, v in sums.items()}

@@ -16,6 +16,9 @@ from mbrl_agents.training.checkpoints import load_tensors, save_tensors
 from mbrl_agents.training.latents import LatentStore
 from mbrl_agents.world_models.arrivals import Arrivals
 
+SEGMENT_STEPS = 4096
+"""Steps of a file: they are copied on their way to it, a whole replay would be doubled."""
+
 FIELDS = ("prev_action", "reward", "is_first", "is_last", "terminal")
 
 
@@ -112,6 +115,36 @@ class Replay:
         if self.count[lane] % self.length == 0:
             self.fresh.append((lane, int(self.count[lane]) - self.length))
 
+    def add_episode(
+        self,
+        observations: Mapping[str, np.ndarray],
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        *,
+        terminal: bool,
+        lane: int = 0,
+    ) -> None:
+        """Record a whole episode of ``T`` steps.
+
+        Args:
+            observations: by key, each ``(T + 1, ...)``; keys the replay does not hold are ignored.
+            actions: ``(T, A)`` normalised.
+            rewards: ``(T,)``.
+            terminal: whether it ended for good.
+            lane: whose ring it goes to.
+        """
+        for t in range(len(actions) + 1):
+            last = t == len(actions)
+            self.add(
+                lane,
+                {key: np.asarray(observations[key][t]) for key in self.obs},
+                actions[t - 1] if t else np.zeros_like(actions[0]),
+                float(rewards[t - 1]) if t else 0.0,
+                is_first=t == 0,
+                is_last=last,
+                terminal=last and terminal,
+            )
+
     def sample(
         self, batch: int, generator: torch.Generator
     ) -> tuple[Arrivals, dict[str, Tensor], Place]:
@@ -147,6 +180,32 @@ class Replay:
         index = (place.start[:, None] + np.arange(self.length)) % self.size
         self.latents.write(place.lane[:, None], index, states)
 
+    def episodes(self, count: int, least: int = 2) -> list[dict[str, Any]]:
+        """The newest episodes held as a whole, the newest first, in normalised actions.
+
+        Args:
+            count: how many at most.
+            least: shorter ones, in observations, are left out.
+
+        Returns:
+            For each: ``obs`` by key, ``prev_action``, ``reward`` and ``steps_to_go`` (NaN), all
+            tensors of the episode's ``N`` observations.
+        """
+        found: list[dict[str, Any]] = []
+        for lane, start, end in reversed(self._pieces()):
+            at = np.arange(start, end) % self.size
+            if len(found) == count or end - start < least or not self.is_first[lane, at[0]]:
+                continue
+            found.append(
+                {
+                    "obs": {key: torch.from_numpy(x[lane, at]) for key, x in self.obs.items()},
+                    "prev_action": torch.from_numpy(self.prev_action[lane, at]),
+                    "reward": torch.from_numpy(self.reward[lane, at]),
+                    "steps_to_go": torch.full((len(at),), torch.nan),
+                }
+            )
+        return found
+
     def _oldest(self) -> np.ndarray:
         # Once the ring is full the step before the oldest is gone, and its latents with it.
         return np.where(self.count > self.size, self.count - self.size + 1, 0)
@@ -177,31 +236,71 @@ class Replay:
             np.concatenate([np.array(starts, np.int64), begins]),
         )
 
+    def take_over(self, other: Replay) -> None:
+        """Append everything another replay of the same task holds, whatever its lanes.
+
+        Each of its episodes goes on in the lane with the fewest steps, the oldest first, with the
+        latents computed for it.
+        """
+        for lane, start, end in other._pieces():
+            target = int(self.count.argmin())
+            start = max(start, end - self.size)
+            at = np.arange(self.count[target], self.count[target] + end - start) % self.size
+            source = np.arange(start, end) % other.size
+            theirs = other._arrays()
+            for name, array in self._arrays().items():
+                array[target, at] = theirs[name][lane, source]
+            # What was cut off at its beginning must not look like the end of what lies before.
+            self.is_first[target, at[0]] = True
+            self.prev_action[target, at[0]] = 0.0
+            self.reward[target, at[0]] = 0.0
+            for name in ("deter", "stoch", "known"):
+                getattr(self.latents, name)[target, at] = getattr(other.latents, name)[lane, source]
+            self.count[target] += end - start
+
+    def _pieces(self) -> list[tuple[int, int, int]]:
+        """Lane, first and one beyond the last step of each episode held, the oldest first.
+
+        The first of a full ring may have lost its beginning.
+        """
+        found = []
+        for lane in range(self.lanes):
+            count = int(self.count[lane])
+            steps = np.arange(max(0, count - self.size), count)
+            if not len(steps):
+                continue
+            begins = steps[self.is_first[lane, steps % self.size]].tolist()
+            if steps[0] not in begins:
+                begins.insert(0, int(steps[0]))
+            found += [(lane, a, b) for a, b in zip(begins, [*begins[1:], count], strict=True)]
+        return sorted(found, key=lambda piece: (piece[2] - int(self.count[piece[0]]), -piece[0]))
+
     # -- files --------------------------------------------------------------------------
 
     def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Append what is new since the last save to ``folder``, as one file.
+        """Append what is new since the last save to ``folder``, in files of `SEGMENT_STEPS`.
 
-        Every step is written once.  The file counts only once a checkpoint lists it: one that an
-        interrupted save left behind is overwritten by the next.
+        Every step is written once.  A file counts only once a checkpoint lists it: those that an
+        interrupted save left behind are overwritten by the next.
 
         Returns:
             Tensors and plain values for the checkpoint that commits the save: the latents, which
             change, and the list of files.
         """
         since = np.maximum(self.saved, self.count - self.size)
-        number = 1 + (self.segments[-1]["number"] if self.segments else 0)
-        if (self.count > since).any():
+        new = self.count - since
+        files = -(-int(new.sum()) // SEGMENT_STEPS)
+        for part in range(files):
+            begin, end = since + new * part // files, since + new * (part + 1) // files
+            number = 1 + (self.segments[-1]["number"] if self.segments else 0)
             tensors = {}
             for lane in range(self.lanes):
-                index = np.arange(since[lane], self.count[lane]) % self.size
+                index = np.arange(begin[lane], end[lane]) % self.size
                 for name, array in self._arrays().items():
                     tensors[f"{lane}/{name}"] = torch.from_numpy(array[lane, index])
             save_tensors(folder / f"{number:06d}.safetensors", tensors)
-            self.segments.append(
-                {"number": number, "from": since.tolist(), "to": self.count.tolist()}
-            )
-            self.saved = self.count.copy()
+            self.segments.append({"number": number, "from": begin.tolist(), "to": end.tolist()})
+        self.saved = self.count.copy()
         needed = [s for s in self.segments if (np.array(s["to"]) > self.count - self.size).any()]
         self.segments = needed
         used = int(min(self.count.max(initial=0), self.size))
@@ -213,9 +312,12 @@ class Replay:
         return self.latents.tensors(used), meta
 
     def tidy(self, folder: Path) -> None:
-        """Remove files whose steps are all overwritten; after the checkpoint is written."""
+        """Remove files whose steps are all overwritten, and what interrupted saves left behind.
+
+        To be called after the checkpoint is written.
+        """
         names = {f"{segment['number']:06d}.safetensors" for segment in self.segments}
-        for path in folder.glob("*.safetensors"):
+        for path in [*folder.glob("*.safetensors"), *folder.glob(".*.safetensors.????????")]:
             if path.name not in names:
                 path.unlink()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ class Arrivals:
         steps_to_go: control steps from here to success; NaN where unknown.
         mask: false where there is no observation.
         outcome: false where reward, ``terminal`` and ``steps_to_go`` are unknown.
+        label: ``(B, T, A)`` the demonstrator's action here, NaN where there is none; None where
+            nothing was demonstrated.
     """
 
     obs: Observation
@@ -35,16 +39,19 @@ class Arrivals:
     steps_to_go: Tensor
     mask: Tensor
     outcome: Tensor
+    label: Tensor | None = None
 
-    def __getitem__(self, index: object) -> Arrivals:
+    def __getitem__(self, index: Any) -> Arrivals:
         """The same slice of every field."""
-        values = {name: tree_map(lambda x: x[index], value) for name, value in vars(self).items()}
-        return Arrivals(**values)
+        return self._mapped(lambda x: x[index])
 
     def to(self, device: torch.device | str) -> Arrivals:
         """The same batch on another device."""
-        values = {
-            name: tree_map(lambda x: x.to(device, non_blocking=True), value)
+        return self._mapped(lambda x: x.to(device, non_blocking=True))
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Arrivals:
+        values: dict[str, Any] = {
+            name: None if value is None else tree_map(function, value)
             for name, value in vars(self).items()
         }
         return Arrivals(**values)
@@ -86,6 +93,8 @@ class Arrivals:
             steps_to_go=torch.where(arrived, late(batch.steps_to_go), torch.nan),
             mask=torch.cat([mask, pad], 1) | arrived,
             outcome=arrived | begins,
+            # What was demonstrated at the observation a sequence ends with is not in the batch.
+            label=torch.cat([batch.label, torch.full_like(batch.label[:, :1], torch.nan)], 1),
         )
 
 

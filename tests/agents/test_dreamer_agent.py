@@ -265,6 +265,34 @@ def test_interrupted_in_either_phase_it_ends_with_the_same_weights(tmp_path, pha
         train(fresh().__class__("dreamer", gymnasium.make("toy_grasp:ToyGrasp-v0")), run)
 
 
+def test_recorded_episodes_stay_with_another_number_of_environments(tmp_path):
+    episodes = toy_grasp.demonstrations(3)
+    recorded = sum(len(episode) + 1 for episode in episodes)
+    settings = {**TINY["training"], "updates": 6, "checkpoint_every": 30}
+
+    def train(folder, callback=None):
+        agent = build(
+            make_vec_env(lambda: gymnasium.make("toy_grasp:ToyGrasp-v0"), 2, seed=1),
+            training=settings,
+        )
+        agent.fit(episodes, folder=folder)
+        agent.learn(100, folder=folder, callback=callback)
+        return agent
+
+    whole = train(tmp_path / "whole")
+    assert whole.replay.lanes == 2
+    assert len(whole.replay) >= recorded + 100
+    killed = tmp_path / "killed"
+    for kill in (10, 75):
+        with pytest.raises(KeyboardInterrupt):
+            train(killed, Kill(kill))
+    resumed = train(killed)
+    assert len(resumed.replay) == len(whole.replay)
+    assert same(weights(whole), weights(resumed))
+    assert (killed / "replay-2").is_dir()
+    assert not (killed / "replay").exists()
+
+
 def test_time_before_an_interruption_counts(tmp_path):
     episodes = toy_grasp.demonstrations(2)
     settings = {**TINY["training"], "updates": 20, "checkpoint_every": 10, "log_every": 5}

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mbrl_agents.nn.categorical import gumbel, kl_divergence, one_hot_sample, unimix_log_probs
+from mbrl_agents.nn.categorical import (
+    gumbel,
+    kl_divergence,
+    latent_use,
+    one_hot_sample,
+    unimix_log_probs,
+)
 from mbrl_agents.nn.normed import BlockLinear, Linear, RMSNorm
 from mbrl_agents.nn.symlog import TwoHot, symexp, symexp_bins, symlog, symlog_mse, two_hot
 
@@ -95,6 +101,19 @@ class TestCategorical:
         wrong = unimix_log_probs(torch.tensor([[0.0, 1e4]]), 0.01)
         expected = 0.995 * math.log(0.995 / 0.005) + 0.005 * math.log(0.005 / 0.995)
         assert kl_divergence(sure, wrong).item() == pytest.approx(expected, rel=1e-3)
+
+    def test_use_of_the_classes_over_a_batch(self):
+        always = torch.tensor([0.97, 0.01, 0.01, 0.01])
+        turns = torch.eye(4)
+        # Sure of one class at each of four steps, another one each time; and always the same one.
+        log_probs = torch.stack([torch.stack([turn, always]) for turn in turns]).clamp_min(1e-20)
+        effective, live = latent_use(log_probs.log(), torch.ones(4))
+        alone = math.exp(-(0.97 * math.log(0.97) + 0.03 * math.log(0.01)))
+        assert effective.item() == pytest.approx((4 + alone) / 2, rel=1e-4)
+        assert live.item() == 0.5
+        # Steps that do not count change nothing.
+        masked, _ = latent_use(log_probs.log(), torch.tensor([1.0, 1.0, 0.0, 0.0]))
+        assert masked.item() == pytest.approx((2 + alone) / 2, rel=1e-4)
 
 
 class TestLayers:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
 from mbrl_agents import make_world_model
+from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.policies.actor import Actor, ActorConfig
+from mbrl_agents.protocols import tree_map
 from mbrl_agents.training.imagination import (
     Behaviour,
     BehaviourConfig,
@@ -28,7 +32,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def build(actions=CONTINUOUS, settings=TINY, space=VECTOR, **overrides):
     model = make_world_model("dreamer_v3", space, actions, **settings)
-    behaviour = Behaviour(
+    behaviour = Behaviour.fresh(
         BehaviourConfig(**overrides),
         model,
         discrete=isinstance(actions, spaces.Discrete),
@@ -151,6 +155,70 @@ class TestLearning:
         behaviour.loss(model, learned, batch, generator=generator())[0].backward()
         assert model.rssm.posterior[1].weight.grad.any()
         assert all(p.grad is None for p in behaviour.slow_critic.parameters())
+
+    def test_losses_are_those_of_the_authors(self):
+        """Recomputed state by state, with an episode's end and a cut within the batch."""
+        size, length, horizon = 2, 4, 3
+        model, behaviour = build(imagination=horizon, entropy=0.1)
+        draw = generator(5)
+        for module in (behaviour.critic, behaviour.slow_critic):
+            torch.nn.init.normal_(module.network[1].weight, std=0.3, generator=draw)
+        torch.nn.init.normal_(model.reward[1].weight, std=0.3, generator=draw)
+        batch = random_batch(model, size, length)
+        flags = {name: torch.zeros(size, length, dtype=torch.bool) for name in ("ends", "cut")}
+        flags["ends"][0, 1] = flags["cut"][1, 2] = True
+        first = torch.zeros(size, length, dtype=torch.bool)
+        first[0, 2] = first[1, 3] = True
+        reward = torch.randn(size, length, generator=draw) * ~first
+        batch = dataclasses.replace(
+            batch,
+            reward=reward,
+            is_first=first,
+            is_last=flags["ends"] | flags["cut"],
+            terminal=flags["ends"],
+        )
+        learned = model.learn_from(batch)
+        dream = behaviour.dream(model, tree_map(lambda x: x.flatten(0, 1), learned.states), draw)
+        behaviour.dream = lambda *_: dream
+        with torch.no_grad():
+            _, metrics = behaviour.loss(model, learned, batch, generator=generator())
+
+            features = dream.features
+            rewards = TwoHot(model.reward(features)).mean
+            discounts = torch.sigmoid(model.continues(features)[..., 0])
+            critic, slow = behaviour.critic, behaviour.slow_critic
+            values, mix = critic(features).mean, 0.95
+            returns = torch.zeros(size * length, horizon)
+            for n in range(size * length):
+                later = values[n, horizon]
+                for t in reversed(range(horizon)):
+                    here = (1 - mix) * values[n, t + 1] + mix * later
+                    later = rewards[n, t + 1] + discounts[n, t + 1] * here
+                    returns[n, t] = later
+            low, high = np.percentile(returns.numpy(), [5, 95])
+            scale = max(1.0, 0.01 * (high - low))
+            policy = behaviour.actor(features[:, :-1])
+            gain = (returns - values[:, :-1]) / scale
+            wanted = policy.log_prob(dream.actions) * gain + 0.1 * policy.entropy()
+            weight = discounts.cumprod(1)[:, :-1]
+            assert metrics["policy"].item() == pytest.approx(-(weight * wanted).mean().item())
+            guess, anchor = critic(features[:, :-1]), slow(features[:, :-1]).mean
+            off = guess.loss(returns) + guess.loss(anchor)
+            assert metrics["value"].item() == pytest.approx((weight * off).mean().item())
+
+            start = returns[:, 0].reshape(size, length)
+            real = torch.zeros(size, length - 1)
+            for b in range(size):
+                later = start[b, -1]
+                for t in reversed(range(length - 1)):
+                    trust = 0.0 if batch.is_last[b, t + 1] else mix
+                    goes_on = 0.0 if batch.terminal[b, t + 1] else model.config.discount
+                    here = (1 - trust) * start[b, t + 1] + trust * later
+                    later = reward[b, t + 1] + goes_on * here
+                    real[b, t] = later
+            guess, anchor = critic(learned.features[:, :-1]), slow(learned.features[:, :-1]).mean
+            off = (guess.loss(real) + guess.loss(anchor)) * ~batch.is_last[:, :-1]
+            assert metrics["replay_value"].item() == pytest.approx(off.mean().item(), rel=1e-5)
 
     def test_the_slow_critic_follows(self):
         _, behaviour = build()

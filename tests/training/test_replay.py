@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
+from mbrl_agents.training import replay as replays
 from mbrl_agents.training.replay import Replay
 
 L = 4
@@ -146,3 +149,72 @@ def test_too_small_and_too_early():
         replay(capacity=8)
     with pytest.raises(ValueError, match="no sequence"):
         replay().sample(1, generator())
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_another_number_of_environments_takes_over_what_was_recorded(lanes):
+    before = replay(40, 2)
+    fill(before, 23)  # rings of 20: the first episode has lost three of its six steps
+    after = replay(60, lanes)
+    after.take_over(before)
+    assert len(after) == len(before) == 40
+    assert not after.fresh
+    for seed in range(10):
+        batch, state, place = after.sample(6, generator(seed))
+        values = batch.obs["obs"][..., 0].long()
+        goes_on = ~batch.is_first[:, 1:]
+        assert ((values.diff(dim=1) == 1) | ~goes_on).all()
+        assert torch.equal(batch.reward.long() * ~batch.is_first, (values % 100) * ~batch.is_first)
+        assert batch.is_last[:, :-1][batch.is_first[:, 1:]].all()
+        index = (place.start - 1) % after.size
+        known = torch.from_numpy(after.obs["obs"][place.lane, index, 0])
+        inside = torch.from_numpy(place.start > 0) & ~batch.is_first[:, 0]
+        expected = (known / 1024).half().float()
+        assert torch.equal(state["deter"][inside][:, 0], expected[inside])
+    fill(after, 6, start=24)
+    batch, _, _ = after.sample(lanes, generator())
+    assert (batch.obs["obs"][..., 0] % 100 >= 21).all()
+
+
+def test_of_too_much_the_newest_is_kept():
+    before = replay(40, 1)
+    fill(before, 30)
+    after = replay(20, 2)
+    after.take_over(before)
+    held = np.sort(np.concatenate([lane[: after.size] for lane in after.obs["obs"][..., 0]]))
+    assert len(after) == 20
+    assert held[-6:].tolist() == [24, 25, 26, 27, 28, 29]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_saving_and_reading_copy_a_part_at_a_time(lanes, tmp_path, monkeypatch):
+    monkeypatch.setattr(replays, "SEGMENT_STEPS", 50)
+    spec = {"obs": ((1,), np.float32), "image": ((32, 32, 3), np.uint8)}
+
+    def build():
+        return Replay(900, lanes, L, spec, 2, (3, 2, 5))
+
+    memory = build()
+    for t in range(700 // lanes):
+        for lane in range(lanes):
+            picture = np.full((32, 32, 3), (t + lane) % 256)
+            obs = {"obs": np.array([t]), "image": picture}
+            memory.add(lane, obs, np.zeros(2), 0.0, is_first=t % 30 == 0)
+    held = memory.obs["image"].nbytes
+
+    def peak(function):
+        tracemalloc.start()
+        result = function()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return result, most
+
+    (tensors, meta), most = peak(lambda: memory.save(tmp_path))
+    assert most < held / 4
+    assert len(meta["segments"]) == 14
+    again = build()
+    _, most = peak(lambda: again.restore(tmp_path, tensors, meta))
+    assert most < held / 4
+    assert np.array_equal(again.obs["image"], memory.obs["image"])
+    assert np.array_equal(again.obs["obs"], memory.obs["obs"])
+    assert np.array_equal(again.is_first, memory.is_first)

@@ -242,6 +242,71 @@ class TestLosses:
             assert entry.dtype == torch.float32
             assert entry.isfinite().all()
 
+    def test_part_of_the_pictures_estimates_the_loss_of_all(self):
+        settings = {**TINY, "reconstructed": 0.5}
+        model = make_world_model("dreamer_v3", picture(16), ACTIONS, **settings)
+        obs = {"obs": torch.randint(0, 256, (4, 4, 16, 16, 3), dtype=torch.uint8)}
+        batch = arrivals(obs, 4, 4)
+        full = make_world_model("dreamer_v3", picture(16), ACTIONS, **TINY)
+
+        def mean(which):
+            draw = torch.Generator().manual_seed(0)
+            found = [which.learn_from(batch, generator=draw).metrics["images"] for _ in range(60)]
+            return torch.stack(found).mean().item()
+
+        assert mean(model) == pytest.approx(mean(full), rel=0.02)
+        # On held-out data all are decoded, so that the figure does not depend on a draw.
+        a, b = model.learn_from(batch).metrics, full.learn_from(batch).metrics
+        assert torch.equal(a["images"], b["images"])
+
+    @pytest.mark.parametrize("size", [16, 32])
+    def test_strided_convolutions_have_the_same_weights_and_shapes(self, size):
+        pooled = make_world_model("dreamer_v3", picture(size), ACTIONS, **TINY)
+        strided = make_world_model("dreamer_v3", picture(size), ACTIONS, **TINY, strided=True)
+        strided.load_state_dict(pooled.state_dict())
+        obs = {"obs": torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)}
+        assert strided.encoder(obs).shape == pooled.encoder(obs).shape
+        # A picture of one colour looks the same wherever one looks, away from its border.
+        level = strided.encoder.convs[0]
+        plain = torch.full((1, 3, size, size), 0.3)
+        seen, skipped = level(plain)[:, :, 2:-2, 2:-2], level(plain, stride=2)[:, :, 1:-1, 1:-1]
+        assert torch.allclose(seen[..., :1, :1].expand_as(skipped), skipped, atol=1e-6)
+
+    def test_normalised_vectors_come_back_in_their_own_units(self):
+        space = spaces.Dict({"image": picture(16), "pose": VECTOR})
+        settings = {**TINY, "normalise": True, "units": 32}
+        model = make_world_model("dreamer_v3", space, ACTIONS, **settings)
+        data = EpisodeTensors(toy_grasp.demonstrations(2, noise=0.0))
+        batch = data.whole(torch.arange(2))
+        pose = 3.0 + 0.01 * torch.randn(*batch.mask.shape, 7)
+        image = torch.zeros(*batch.mask.shape, 16, 16, 3, dtype=torch.uint8)
+        obs = {"image": image, "pose": pose}
+        batch = replace(batch, obs=obs, next_obs=obs)
+        model.fit_statistics(batch)
+        seen = model._normalised({"pose": pose[batch.mask]})["pose"]
+        assert torch.allclose(seen.std(0), torch.ones(7), atol=0.1)
+        back = model._normalised({"pose": seen}, back=True)["pose"]
+        assert torch.allclose(back, pose[batch.mask], atol=1e-5)
+        # An untrained decoder predicts about the mean of the data.
+        decoded = model.decode(torch.zeros(5, model.feature_size))["pose"]
+        assert torch.allclose(decoded, torch.full_like(decoded, 3.0), atol=0.1)
+
+    def test_imitation_teaches_the_latents_where_there_are_labels(self):
+        settings = {**TINY, "imitation_weight": 1.0}
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **settings)
+        batch = arrivals(vectors(2, 4), 2, 4)
+        assert "imitation" not in model.learn_from(batch).metrics  # nothing was demonstrated
+        label = torch.full((2, 4, 7), torch.nan)
+        unlabelled = model.learn_from(replace(batch, label=label))
+        assert unlabelled.metrics["imitation"] == 0
+        assert unlabelled.loss.isfinite()
+        label[0, 1] = 1.0
+        learned = model.learn_from(replace(batch, label=label))
+        assert learned.metrics["imitation"] > 0
+        learned.loss.backward()
+        assert model.imitation[-1].weight.grad.any()
+        assert model.encoder.vectors[0].linear.weight.grad.isfinite().all()
+
     def test_a_critic_that_is_attached_gives_the_value(self):
         model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY)
         actions = torch.zeros(2, 3, 7)

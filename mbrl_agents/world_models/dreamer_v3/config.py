@@ -33,8 +33,10 @@ class DreamerV3Config:
         prior_layers, posterior_layers, dynamics_layers: of the recurrent model.
         mults: channels of each level of the picture networks, in units of ``depth``.
         kernel: width of their kernels.
+        strided: whether the encoder's levels are convolutions of stride 2 instead of convolutions
+            and max-pooling, as the authors' code offers too: a third of the time on a CPU.
         vector_layers: of encoder and decoder of vectors.
-        reward_layers, continue_layers, progress_layers: of the heads.
+        reward_layers, continue_layers, progress_layers, imitation_layers: of the heads.
         bins: of the two-hot regression; odd.
         unimix: share of a uniform distribution in the categoricals.
         free_nats: KL below this is not trained, per step, summed over the categoricals.
@@ -42,6 +44,14 @@ class DreamerV3Config:
             it is the discount of imagined returns.
         reconstruction_weight, reward_weight, continue_weight, dynamics_weight,
             representation_weight, progress_weight: of the losses.
+        reconstructed: share of the steps of a training batch whose pictures are decoded, drawn
+            anew for each batch; the decoder is half of the cost of a picture and its loss changes
+            little from one step to the next.
+        normalise: whether vectors are normalised by the mean and std of recorded episodes before
+            anything else: metres and radians are small numbers, and centimetres count.
+        imitation_weight: of the error of a head that predicts the demonstrator's action from the
+            latents; above 0 the latents keep what the demonstrator looked at, be it a few pixels.
+            Not part of the original.
         progress: whether there is a head for the control steps until success, which planners on
             sparse rewards want; not part of the original.
         max_steps: steps to go are clipped here.
@@ -64,10 +74,12 @@ class DreamerV3Config:
     dynamics_layers: int = 1
     mults: tuple[int, ...] = (2, 3, 4, 4)
     kernel: int = 5
+    strided: bool = False
     vector_layers: int = 3
     reward_layers: int = 1
     continue_layers: int = 1
     progress_layers: int = 1
+    imitation_layers: int = 2
     bins: int = 255
     unimix: float = 0.01
     free_nats: float = 1.0
@@ -78,6 +90,9 @@ class DreamerV3Config:
     dynamics_weight: float = 1.0
     representation_weight: float = 0.1
     progress_weight: float = 1.0
+    imitation_weight: float = 0.0
+    reconstructed: float = 1.0
+    normalise: bool = False
     progress: bool = False
     max_steps: float = 300.0
     failures_count: bool = False
@@ -90,6 +105,10 @@ class DreamerV3Config:
             raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
         if self.bins % 2 == 0:
             raise ValueError(f"bins must be odd, so that one of them is 0; got {self.bins}")
+        if not 0 < self.reconstructed <= 1:
+            raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
+        if self.imitation_weight < 0:
+            raise ValueError(f"imitation_weight must not be negative, got {self.imitation_weight}")
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")
         if self.kernel % 2 == 0:

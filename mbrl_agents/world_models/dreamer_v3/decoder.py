@@ -115,13 +115,25 @@ class Decoder(nn.Module):
             x = F.silu(norm(conv(x)))
         return torch.sigmoid(self.output(x).float())
 
-    def losses(self, features: Tensor, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Reconstruction losses ``(N,)`` by kind, summed over numbers and pixels."""
+    def losses(
+        self, features: Tensor, obs: Mapping[str, Tensor], drawn: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Reconstruction losses ``(N,)`` by kind, summed over numbers and pixels.
+
+        Args:
+            features: ``(N, F)``.
+            obs: entries ``(N, ...)``.
+            drawn: ``(M,)`` rows whose pictures are decoded, None for all; the loss of pictures
+                is then ``(M,)``.
+        """
         losses: dict[str, Tensor] = {}
         if self.layout.vectors:
             truth = self.layout.stacked_vectors(obs)
             losses["vectors"] = symlog_mse(self.vectors(features), truth)
         if self.layout.images:
+            if drawn is not None:
+                features = features[drawn]
+                obs = {key: obs[key][drawn] for key in self.layout.images}
             pictures = self.layout.stacked_images(obs)
             losses["images"] = in_chunks(self._off, pictures[0, 0].numel(), features, pictures)
         return losses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mbrl_agents.nn.actions import ActionStatistics
-from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence
+from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
+from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Observation, Rollout, SequenceBatch, tree_map
@@ -63,6 +64,9 @@ class DreamerV3(nn.Module):
     context = 0
     """Leading steps of a training sequence that only give the state: none, losses apply to all."""
 
+    compiled = ("rssm.filter_step", "rssm.imagine_embedded", "encoder._look", "decoder.draw")
+    """Methods worth compiling, see `training.compiling.CompiledParts`."""
+
     statistics_steps = 2000
     """Recorded steps `fit_statistics` looks at: few, since each may carry a picture."""
 
@@ -80,6 +84,8 @@ class DreamerV3(nn.Module):
         self.layout = observation_layout(observation_space, 2 ** len(config.mults))
         self.action_size = action_size(action_space)
         self.actions = ActionStatistics(self.action_size)
+        if config.normalise:
+            self.normaliser = Normaliser(sum(self.layout.vectors.values()), floor=1e-3)
         self.encoder = Encoder(config, self.layout, generator=generator)
         self.rssm = RSSM(config, self.action_size, self.encoder.token_size, generator=generator)
         self.feature_size = self.rssm.feature_size
@@ -97,6 +103,8 @@ class DreamerV3(nn.Module):
         self.continues = head(config.continue_layers, 1, 1.0)
         if config.progress:
             self.progress = head(config.progress_layers, config.bins, 0.0)
+        if config.imitation_weight:
+            self.imitation = head(config.imitation_layers, self.action_size, 1.0)
         # In a tuple, so that a critic that belongs to somebody else is not counted, saved and
         # trained as a part of the world model.
         self._value: tuple[Callable[[Tensor], Tensor], ...] = ()
@@ -112,7 +120,10 @@ class DreamerV3(nn.Module):
 
     @torch.no_grad()
     def fit_statistics(self, batch: SequenceBatch) -> None:
-        """Note what the actions in the data look like, for planners."""
+        """Note what the actions in the data look like, for planners, and vectors if asked to."""
+        if self.config.normalise and self.layout.vectors:
+            flat = tree_map(lambda x: x.flatten(0, 1), batch.obs)
+            self.normaliser.fit(self.layout.stacked_vectors(flat)[batch.mask.flatten()])
         label = batch.label[batch.mask]
         self.actions.fit(batch.action[batch.mask], label[label.isfinite().all(-1)])
 
@@ -131,7 +142,7 @@ class DreamerV3(nn.Module):
         generator: torch.Generator | None = None,
     ) -> State:
         with self.precision():
-            tokens = self.encoder(obs)[:, None]
+            tokens = self.encoder(self._normalised(obs))[:, None]
             states, _ = self.rssm.observe(
                 state,
                 tokens,
@@ -206,7 +217,8 @@ class DreamerV3(nn.Module):
         size, length = batch.mask.shape
         state = self.initial(size) if state is None else tree_map(Tensor.float, state)
         with self.precision():
-            tokens = self.encoder(tree_map(lambda x: x.flatten(0, 1), batch.obs))
+            obs = self._normalised(tree_map(lambda x: x.flatten(0, 1), batch.obs))
+            tokens = self.encoder(obs)
             states, posterior = self.rssm.observe(
                 state,
                 tokens.unflatten(0, (size, length)),
@@ -216,7 +228,7 @@ class DreamerV3(nn.Module):
             )
             prior = self.rssm.prior_log_probs(states["deter"])
             features = self.rssm.features(states)
-            parts = self._losses(batch, features, posterior, prior)
+            parts = self._losses(batch, obs, features, posterior, prior, generator)
         metrics = {name: value.detach() for name, (value, _) in parts.items()}
         total = torch.stack([value * weight for value, weight in parts.values()]).sum()
         with torch.no_grad():
@@ -224,20 +236,31 @@ class DreamerV3(nn.Module):
             metrics["loss"] = total.detach()
             metrics["posterior_entropy"] = _mean(entropy(posterior).sum(-1), weight)
             metrics["prior_entropy"] = _mean(entropy(prior).sum(-1), weight)
+            # Beside the two KL losses, which free nats bound from below.
+            metrics["kl"] = _mean(kl_divergence(posterior, prior), weight)
+            metrics["latent_use"], metrics["latent_live"] = latent_use(posterior, weight)
             detached = tree_map(lambda x: x.detach().float(), states)
         return Learned(total, metrics, detached, features.float())
 
     def _losses(
-        self, batch: Arrivals, features: Tensor, posterior: Tensor, prior: Tensor
+        self,
+        batch: Arrivals,
+        obs: Observation,
+        features: Tensor,
+        posterior: Tensor,
+        prior: Tensor,
+        generator: torch.Generator | None,
     ) -> dict[str, tuple[Tensor, float]]:
         """Every part of the loss and its weight (equations 4 and 5)."""
         config = self.config
         seen, known = batch.mask.float(), batch.outcome.float()
-        flat = tree_map(lambda x: x.flatten(0, 1), batch.obs)
-        shape = seen.shape
+        drawn = self._drawn(seen.numel(), generator)
+        weight = {"vectors": seen.flatten(), "images": seen.flatten()}
+        if drawn is not None:
+            weight["images"] = weight["images"][drawn]
         parts = {
-            name: (_mean(value.reshape(shape), seen), config.reconstruction_weight)
-            for name, value in self.decoder.losses(features.flatten(0, 1), flat).items()
+            name: (_mean(value, weight[name]), config.reconstruction_weight)
+            for name, value in self.decoder.losses(features.flatten(0, 1), obs, drawn).items()
         }
         reward = TwoHot(self.reward(features)).loss(batch.reward)
         parts["reward"] = _mean(reward, known), config.reward_weight
@@ -254,6 +277,12 @@ class DreamerV3(nn.Module):
             target = steps.nan_to_num(0.0).clamp_max(config.max_steps)
             off = TwoHot(self.progress(features)).loss(target)
             parts["progress"] = _mean(off, known * finite), config.progress_weight
+        if config.imitation_weight and batch.label is not None:
+            shown = batch.label.isfinite().all(-1)
+            label = torch.where(shown[..., None], batch.label, 0.0)
+            action = torch.tanh(self.imitation(features).float())
+            off = F.smooth_l1_loss(action, label, reduction="none", beta=0.1).sum(-1)
+            parts["imitation"] = _mean(off, seen * shown), config.imitation_weight
         # Free nats bound each step's sum over the categoricals, not each categorical.
         dynamics = kl_divergence(posterior.detach(), prior).clamp_min(config.free_nats)
         representation = kl_divergence(posterior, prior.detach()).clamp_min(config.free_nats)
@@ -267,6 +296,7 @@ class DreamerV3(nn.Module):
         """Predicted observations at ``(..., F)``: vectors, and pictures ``(..., H, W, C)``."""
         with self.precision():
             decoded = self.decoder.decode(features.reshape(-1, self.feature_size))
+        decoded = self._normalised(decoded, back=True)
         return {key: x.reshape(*features.shape[:-1], *x.shape[1:]) for key, x in decoded.items()}
 
     # -- inside -------------------------------------------------------------------------
@@ -274,6 +304,23 @@ class DreamerV3(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self.rssm.gates.bias.device
+
+    def _normalised(self, obs: Mapping[str, Tensor], *, back: bool = False) -> Observation:
+        """Observations ``(N, ...)`` with normalised vectors, or with their own units again."""
+        if not self.config.normalise or not self.layout.vectors:
+            return dict(obs)
+        stacked = self.layout.stacked_vectors(obs)
+        changed = self.normaliser.inverse(stacked) if back else self.normaliser(stacked)
+        parts = changed.split(list(self.layout.vectors.values()), 1)
+        return {**obs, **dict(zip(self.layout.vectors, parts, strict=True))}
+
+    def _drawn(self, count: int, generator: torch.Generator | None) -> Tensor | None:
+        """Rows of a flat training batch whose pictures are decoded; None for all."""
+        if generator is None or self.config.reconstructed == 1 or not self.layout.images:
+            return None
+        keep = max(1, round(self.config.reconstructed * count))
+        order = torch.rand(count, generator=generator, device=generator.device)
+        return order.topk(keep).indices.to(self._device)
 
     def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor | None:
         if generator is None:

@@ -145,17 +145,21 @@ class RSSM(nn.Module):
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         actions = self.embed_action(prev_action * keep)
         # All steps' share of the first layer at once: only the recurrent part waits its turn.
-        first, rest = self._split_posterior()
+        first = self._first_of_posterior()
         tokens = F.linear(tokens, first.linear.weight[:, self.deter :], first.linear.bias)
         weight = first.linear.weight[:, : self.deter]
         deter, stoch = state["deter"], state["stoch"].flatten(1)
         deters, stochs, posteriors = [], [], []
         for step in range(tokens.shape[1]):
-            here = keep[:, step]
-            deter = self.advance(deter * here, stoch * here, actions[:, step])
-            x = F.linear(deter, weight) + tokens[:, step]
-            log_probs = self.log_probs(rest(F.silu(first.norm(x))))
-            drawn = one_hot_sample(log_probs, None if noise is None else noise[:, step])
+            deter, drawn, log_probs = self.filter_step(
+                deter,
+                stoch,
+                actions[:, step],
+                tokens[:, step],
+                keep[:, step],
+                weight,
+                None if noise is None else noise[:, step],
+            )
             stoch = drawn.flatten(1)
             deters.append(deter)
             stochs.append(drawn)
@@ -163,9 +167,38 @@ class RSSM(nn.Module):
         states = {"deter": torch.stack(deters, 1), "stoch": torch.stack(stochs, 1)}
         return states, torch.stack(posteriors, 1)
 
-    def _split_posterior(self) -> tuple[Dense, nn.Sequential]:
-        stack, output = self.posterior[0], self.posterior[1]
+    def filter_step(
+        self,
+        deter: Tensor,
+        stoch: Tensor,
+        action: Tensor,
+        token: Tensor,
+        keep: Tensor,
+        weight: Tensor,
+        noise: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of `observe`: the next ``h``, ``z`` and the posterior's log-probabilities.
+
+        Args:
+            deter, stoch: ``h`` ``(B, D)`` and flat ``z`` ``(B, G n)`` before it.
+            action: ``(B, hidden)`` embedded.
+            token: ``(B, hidden)`` the observation's share of the posterior's first layer.
+            keep: ``(B, 1)`` 0 where an episode begins.
+            weight: ``(hidden, D)`` that layer's weight on ``h``.
+            noise: Gumbel noise ``(B, G, n)``, or None.
+        """
+        deter = self.advance(deter * keep, stoch * keep, action)
+        stack = self.posterior[0]
+        assert isinstance(stack, nn.Sequential)
+        x = F.silu(self._first_of_posterior().norm(F.linear(deter, weight) + token))
+        for layer in list(stack)[1:]:
+            x = layer(x)
+        log_probs = self.log_probs(self.posterior[1](x))
+        return deter, one_hot_sample(log_probs, noise), log_probs
+
+    def _first_of_posterior(self) -> Dense:
+        stack = self.posterior[0]
         assert isinstance(stack, nn.Sequential)
         first = stack[0]
         assert isinstance(first, Dense)
-        return first, nn.Sequential(*list(stack)[1:], output)
+        return first

@@ -1,0 +1,75 @@
+"""``mbrl imagine``: what a run's world model learned, in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbrl_agents.cli import console
+
+
+def imagine(
+    run: Annotated[Path, typer.Argument(help="Run folder (`mbrl train`).")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Episode folder to look at [default: the run's, its held-out episodes]."),
+    ] = None,
+    context: Annotated[int, typer.Option(min=1, help="Frames shown before imagining.")] = 5,
+    horizon: Annotated[int, typer.Option(min=1, help="Control steps imagined.")] = 45,
+    episodes: Annotated[int, typer.Option(min=1, help="How many to look at.")] = 8,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to put imagination/ into [default: RUN].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
+) -> None:
+    """Show what RUN's world model makes of recorded episodes: reconstructions, and imagination.
+
+    For the best and the worst stretch it writes filmstrips and films of truth, imagination and
+    error, curves of rewards and steps to go, and all errors. Training does the same at its end.
+
+    \b
+    mbrl imagine runs/dreamer --data data/other --horizon 30
+    """
+    from mbrl_agents.evaluation.imagination_files import FOLDER, can_show, show_imagination
+    from mbrl_agents.evaluation.run_data import read_run_episodes
+    from mbrl_agents.evaluation.runs import RunInfo, load_run
+
+    with console.usage():
+        info = RunInfo.read(run)
+        folder = data or (None if info.spec.data is None else Path(info.spec.data))
+        if folder is None:
+            raise ValueError(f"{run} learned from no recorded episodes: give --data FOLDER")
+        own = info.spec.data is not None and folder.resolve() == Path(info.spec.data).resolve()
+    with console.failures():
+        agent: Any = load_run(run)
+        if not can_show(agent):
+            raise ValueError(f"the world model of {info.spec.method} predicts no observations")
+        found = read_run_episodes(folder, info.spec.env_kwargs, info.spec.limit if own else None)
+        summary = show_imagination(
+            agent,
+            run if out is None else out,
+            found,
+            unseen=not own,
+            context=context,
+            horizon=horizon,
+            limit=episodes,
+        )
+        if summary is None:
+            raise ValueError(f"no episode in {folder} has more than {context} frames")
+    if as_json:
+        console.show_json(summary)
+        return
+    rows = [
+        (key, f"{summary['reconstruction'][key]:.4g}", f"{summary['open_loop'][key]['mean']:.4g}",
+         f"{summary['still'][key]['mean']:.4g}")
+        for key in summary["reconstruction"]
+    ]  # fmt: skip
+    header = ("mean squared error", "reconstructed", "imagined", "last frame kept")
+    typer.echo(console.table(header, rows))
+    typer.echo(
+        f"{summary['windows']} stretches of {summary['episodes']} {summary['source']}, "
+        f"{summary['context']} frames seen, {summary['horizon']} imagined"
+    )
+    typer.echo(f"pictures: {(run if out is None else out) / FOLDER}")

@@ -1,0 +1,169 @@
+"""Training processes killed without notice end where undisturbed ones end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killable import train
+from typer.testing import CliRunner
+
+from mbrl_agents.agents.dreamer_checkpoints import CHECKPOINT
+from mbrl_agents.cli.main import app
+from mbrl_agents.training.checkpoints import load_tensors
+
+pytestmark = pytest.mark.slow
+
+TOY = "toy_reach:ToyReach-v0"
+MODEL = [
+    "world_model.deter=32",
+    "world_model.hidden=16",
+    "world_model.units=16",
+    "world_model.stoch=4",
+    "training.batch_size=4",
+    "training.sequence_length=8",
+]
+ONLINE = [
+    *MODEL,
+    "training.learning_starts=40",
+    "training.train_ratio=4",
+    "training.log_every=35",
+    "training.warmup=5",
+    "training.learning_rate=1e-3",
+    "behaviour.imagination=3",
+]
+OFFLINE = [
+    *MODEL,
+    "training.model_steps=20",
+    "training.policy_steps=20",
+    "training.evaluate_every=6",
+    "training.checkpoint_every=4",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("kill") / "data"
+    command = ["collect", str(folder), "--env", TOY, "--episodes", "6", "--workers", "1"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    return folder
+
+
+def online(out: Path) -> list:
+    every = "training.checkpoint_every=30"
+    return ["dreamer", "--env", TOY, "--steps", 200, "--out", out, every, *ONLINE]
+
+
+def both(out: Path, data: Path) -> list:
+    """Recorded episodes first, then own experience."""
+    return ["dreamer", "--data", data, "--env", TOY, "--steps", 90, "--out", out,
+            "training.updates=10", "training.checkpoint_every=4", *ONLINE]  # fmt: skip
+
+
+def offline(out: Path, data: Path) -> list:
+    return ["dreamer-policy", "--data", data, "--out", out, *OFFLINE]
+
+
+def commands(data: Path) -> dict[str, Callable[[Path], list]]:
+    return {
+        "online": online,
+        "offline": lambda out: offline(out, data),
+        "both": lambda out: both(out, data),
+    }
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for name in ("model", "policy"):
+        tensors, _ = load_tensors(run / f"{name}.safetensors")
+        found |= {f"{name}/{key}": value for key, value in tensors.items()}
+    return found
+
+
+def rows(run: Path) -> list[tuple[str, ...]]:
+    """The log without wall times."""
+    with (run / "training_logs.csv").open(newline="") as stream:
+        return [tuple(row) for row in csv.reader(stream)]
+
+
+def check_same(whole: Path, killed: Path) -> None:
+    left, right = weights(whole), weights(killed)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    assert rows(whole) == rows(killed)
+    assert max(Counter(row[:3] for row in rows(killed)).values()) == 1
+    partial = [p for p in killed.rglob(".*") if p.is_file()]
+    assert not [p for p in partial if "safetensors" in p.name], partial
+
+
+@pytest.mark.parametrize("kind", ["online", "offline", "both"])
+def test_killed_twice_at_any_moment(kind, data, tmp_path):
+    command = commands(data)[kind]
+    assert train(command(tmp_path / "whole")) == 0
+    took = json.loads((tmp_path / "whole" / "run.json").read_text())["train_seconds"]
+    draw = np.random.default_rng(["online", "offline", "both"].index(kind))
+    codes = [
+        train(command(tmp_path / "killed"), kill_after=took * share)
+        for share in draw.uniform(0.1, 0.4, 2)
+    ]
+    # How fast the machine is just now decides whether the second comes in time.
+    assert -9 in codes
+    assert train(command(tmp_path / "killed")) == 0
+    check_same(tmp_path / "whole", tmp_path / "killed")
+
+
+WRITES = {
+    "online": [
+        ("000001.safetensors", 1),
+        ("learn.checkpoint.safetensors", 1),
+        ("learn.checkpoint.safetensors", 3),
+        ("model.safetensors", 1),
+        ("run.json", 1),
+    ],
+    "offline": [
+        ("world_model.checkpoint.safetensors", 2),
+        ("policy.checkpoint.safetensors", 1),
+        ("policy.checkpoint.safetensors", 2),
+        ("model.safetensors", 1),
+    ],
+    "both": [
+        ("fit.checkpoint.safetensors", 2),
+        ("fit.checkpoint.safetensors", 2),
+        ("learn.checkpoint.safetensors", 1),
+        ("learn.checkpoint.safetensors", 2),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_killed_while_it_writes(kind, data, tmp_path):
+    """With a whole and with half a file written, at checkpoints and between their files."""
+    command = commands(data)[kind]
+    assert train(command(tmp_path / "whole")) == 0
+    codes = [
+        train(command(tmp_path / "killed"), kill_at_file=name, nth=nth, half=bool(number % 2))
+        for number, (name, nth) in enumerate(WRITES[kind])
+    ]
+    assert codes == [-9] * len(codes)
+    assert train(command(tmp_path / "killed")) == 0
+    check_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_steps_of_the_replay_are_written_once(tmp_path):
+    assert train(online(tmp_path)) == 0
+    _, meta = load_tensors(tmp_path / CHECKPOINT)
+    segments = meta["replay"]["segments"]
+    ends = [0, *(segment["to"][0] for segment in segments)]
+    assert [segment["from"][0] for segment in segments] == ends[:-1]
+    names = {f"{segment['number']:06d}.safetensors" for segment in segments}
+    assert {path.name for path in (tmp_path / "replay").iterdir()} == names
+    held = sum(
+        len(load_tensors(tmp_path / "replay" / name)[0]["0/reward"]) for name in sorted(names)
+    )
+    assert held == meta["replay"]["count"][0]

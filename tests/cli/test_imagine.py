@@ -1,0 +1,62 @@
+"""``mbrl imagine``, and the same pictures at the end of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from mbrl_agents.cli.main import app
+
+TOY = "toy_reach:ToyReach-v0"
+TINY = [
+    "world_model.deter=32",
+    "world_model.hidden=16",
+    "world_model.units=16",
+    "world_model.stoch=4",
+    "training.model_steps=4",
+    "training.policy_steps=4",
+    "training.batch_size=4",
+    "training.sequence_length=8",
+]
+
+
+def mbrl(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_run_is_shown_after_training_and_by_command(tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    assert mbrl("collect", data, "--env", TOY, "--episodes", 6, "--workers", 1).exit_code == 0
+    result = mbrl("train", "dreamer-policy", "--data", data, "--out", run, *TINY)
+    assert result.exit_code == 0, result.output
+    metrics = run / "imagination" / "metrics.json"
+    assert json.loads(metrics.read_text())["source"] == "held-out episodes"
+    command = ("imagine", run, "--context", 2, "--horizon", 3, "--json")
+    result = mbrl(*command)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["context"] == 2
+    assert summary == json.loads(metrics.read_text())
+    other = tmp_path / "other"
+    mbrl("collect", other, "--env", TOY, "--episodes", 2, "--seed", 5, "--workers", 1)
+    result = mbrl("imagine", run, "--context", 2, "--data", other, "--out", tmp_path / "shown")
+    assert result.exit_code == 0, result.output
+    assert "2 episodes it was not trained on" in result.stdout
+    assert (tmp_path / "shown" / "imagination" / "best-curves.png").is_file()
+    result = mbrl("imagine", run, "--context", 500)
+    assert result.exit_code == 1
+    assert "more than 500 frames" in result.stderr
+
+
+def test_runs_that_cannot_be_shown(tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    mbrl("collect", data, "--env", TOY, "--episodes", 2, "--workers", 1)
+    mbrl("train", "simple-policy", "--data", data, "--out", run, *TINY[4:6])
+    assert not (run / "imagination").exists()
+    result = mbrl("imagine", run)
+    assert result.exit_code == 1
+    assert "predicts no observations" in result.stderr
+    result = mbrl("imagine", tmp_path / "nowhere")
+    assert result.exit_code == 2
