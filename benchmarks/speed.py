@@ -1,7 +1,8 @@
-"""Speed beside a reference, measured interleaved in one process: ratios, not claims.
+"""Speed beside a reference, measured interleaved in one run: ratios, not claims.
 
 Each row runs ours and the reference in turns, several rounds, and reports medians, so that
-whatever else the machine does hits both alike.
+whatever else the machine does hits both alike.  The rows of the environment are in
+`speed_env`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mbrl_agents.data.files import write_text
 
 ROUNDS = 7
-STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,31 @@ class SpeedRow:
     note: str
 
 
-def run_speed(on_row: Callable[[SpeedRow], None] | None = None) -> list[SpeedRow]:
-    """Measure every row."""
+class Unavailable(Exception):
+    """A row cannot be measured on this machine; the message says why."""
+
+
+def run_speed(
+    on_row: Callable[[SpeedRow], None] | None = None, only: Sequence[str] | None = None
+) -> list[SpeedRow]:
+    """Measure every row, or those named in ``only``.
+
+    Raises:
+        ValueError: for a row that there is not; the message lists those there are.
+    """
+    from mbrl_agents.benchmarks.speed_env import ROWS
+
+    unknown = set(only or ()) - set(ROWS)
+    if unknown:
+        raise ValueError(f"unknown rows {sorted(unknown)}; valid: {', '.join(ROWS)}")
     rows = []
-    for row in _rows():
+    for name, measure in ROWS.items():
+        if only is not None and name not in only:
+            continue
+        try:
+            row = measure(name)
+        except Unavailable as reason:
+            row = SpeedRow(name, None, None, "ms", None, 0, str(reason))
         rows.append(row)
         if on_row is not None:
             on_row(row)
@@ -90,70 +108,40 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _rows() -> Iterator[SpeedRow]:
-    for kind in ("primitive", "official"):
-        yield _pose_step(kind)
+def timed(function: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
 
 
-def _pose_step(kind: str) -> SpeedRow:
-    """One control step (50 ms) with pose observation and success, against LIBERO's own."""
-    from mbrl_agents.envs.libero.assets import resolve_assets
-    from mbrl_agents.envs.libero.runtime import libero_envs, seeded_numpy
-    from mbrl_agents.envs.libero.simulation import Simulation
-    from mbrl_agents.envs.libero.suites import SUITES
-
-    name, suite, task = f"pose_step_{kind}", SUITES["libero_spatial"], 0
-    try:
-        assets = resolve_assets(kind, suite=suite.name)
-    except FileNotFoundError as error:
-        return SpeedRow(name, None, None, "ms", None, 0, str(error))
-    ours = Simulation(suite, task, assets.path)  # also points LIBERO to these assets
-    with seeded_numpy(0):
-        stock: Any = libero_envs().env_wrapper.ControlEnv(
-            bddl_file_name=str(suite.bddl_file(task)),
-            use_camera_obs=False,
-            has_offscreen_renderer=False,
-            ignore_done=True,
-        )
-        stock.reset()
-    actions = np.random.default_rng(0).uniform(-0.5, 0.5, (STEPS, 7))
-
-    def play_ours() -> None:
-        for action in actions:
-            ours.step(action)
-            ours.success()
-
-    def play_stock() -> None:
-        for action in actions:
-            stock.step(action)
-
-    def restart() -> None:
-        ours.reset_to(0)
-        stock.set_init_state(ours.init_states[0])
-
-    times = _interleaved(play_ours, play_stock, restart)
-    stock.close()
-    ours.close()
-    return _row(name, times, "ms", STEPS, f"ControlEnv.step, {kind} assets")
-
-
-def _interleaved(
-    ours: Callable[[], None], reference: Callable[[], None], restart: Callable[[], None]
+def interleaved(
+    ours: Callable[[], float],
+    reference: Callable[[], float],
+    restart: Callable[[], object],
+    rounds: int | None = None,
 ) -> list[tuple[float, float]]:
-    """Seconds of both in each round; the first round only warms up."""
+    """What both return in each round, seconds; one round before the others only warms up.
+
+    Args:
+        ours, reference: do their work and return how long it took.
+        restart: called before every round.
+        rounds: to be counted, `ROUNDS` by default.
+    """
     times = []
-    for _ in range(ROUNDS + 1):
-        pair = []
+    for _ in range((ROUNDS if rounds is None else rounds) + 1):
         restart()
-        for play in (ours, reference):
-            began = time.perf_counter()
-            play()
-            pair.append(time.perf_counter() - began)
-        times.append((pair[0], pair[1]))
+        mine = ours()
+        times.append((mine, reference()))
     return times[1:]
 
 
-def _row(name: str, times: list[tuple[float, float]], unit: str, per: int, note: str) -> SpeedRow:
-    ours = 1e3 * statistics.median(t[0] for t in times) / per
-    reference = 1e3 * statistics.median(t[1] for t in times) / per
-    return SpeedRow(name, ours, reference, unit, reference / ours, len(times), note)
+def compared(name: str, times: list[tuple[float, float]], per: int, note: str) -> SpeedRow:
+    """The row of ``times`` (ours and the reference's, seconds) that did ``per`` things each.
+
+    The ratio is the median of the rounds' own ratios: both sides of a round meet the same load.
+    """
+    ours = 1e3 * statistics.median(mine for mine, _ in times) / per
+    reference = 1e3 * statistics.median(other for _, other in times) / per
+    ratio = statistics.median(other / mine for mine, other in times)
+    return SpeedRow(name, ours, reference, "ms", ratio, len(times), note)

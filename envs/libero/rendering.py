@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import weakref
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .simulation import Simulation
+from .visuals import Visuals
 
 COLLISION_GROUP = 0
 """Geom group of collision shapes, which pictures leave out."""
@@ -22,17 +24,25 @@ class SceneRenderer:
 
     The OpenGL context is made on the first picture, so that an environment can be built before
     its worker process is forked.  Multisampling, shadows and reflections are off: they cost three
-    quarters of a software-rendered frame and are not worth having in a 64x64 picture.
+    quarters of a software-rendered frame and are not worth having in a 64x64 picture.  What is
+    left of the time goes into triangles; `Visuals` leaves out those that make no difference at
+    this size.
 
     Args:
         simulation: whose scene to draw.
         size: height and width in pixels.
+        full_detail: draw every triangle of every mesh, to compare with.
     """
 
-    def __init__(self, simulation: Simulation, size: tuple[int, int]) -> None:
+    def __init__(
+        self, simulation: Simulation, size: tuple[int, int], *, full_detail: bool = False
+    ) -> None:
         self._simulation = simulation
         self._height, self._width = size
-        self._context: Any = None
+        self._full_detail = full_detail
+        self._gl: Any = None
+        self._views: dict[int, _View] = {}
+        self._release: Any = None
 
     def render(self, camera: str) -> NDArray[np.uint8]:
         """``(height, width, 3)`` uint8, upright.
@@ -46,45 +56,60 @@ class SceneRenderer:
         if camera_id < 0:
             names = ", ".join(model.camera(i).name for i in range(model.ncam))
             raise ValueError(f"unknown camera {camera!r}; valid cameras: {names}")
-        if self._context is None:
-            self._open(model)
+        _free_dropped()
+        if self._gl is None:
+            self._gl, self._views = _gl_context(self._width, self._height), {}
+            self._release = weakref.finalize(self, _dropped.append, (self._gl, self._views))
+            self._release.atexit = False
+            _close_at_exit(self)
         self._gl.make_current()
+        if camera_id not in self._views:
+            size = self._height, self._width
+            self._views[camera_id] = _View(self._simulation, camera_id, size, self._full_detail)
         # LIBERO shows the state of stoves by toggling sites.
         self._simulation.inner._post_process()
-        self._camera.fixedcamid = camera_id
-        mujoco.mjv_updateScene(
-            model,
-            data,
-            self._options,
-            None,
-            self._camera,
-            mujoco.mjtCatBit.mjCAT_ALL,
-            self._scene,
-        )
-        mujoco.mjr_render(self._viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         # OpenGL's first row is the lowest.
-        return self._pixels[::-1].copy()
+        return self._views[camera_id].pixels(data)[::-1].copy()
+
+    def triangles(self, camera: str) -> int:
+        """How many triangles the meshes have that a camera drawn before may see."""
+        return self._views[self._simulation.model.camera(camera).id].triangles
 
     def close(self) -> None:
-        """Free the OpenGL context."""
-        if self._context is not None:
-            _open_renderers.discard(self)
-            self._gl.make_current()
-            self._context.free()
-            self._gl.free()
-            self._context = None
+        """Free the OpenGL context; a later picture makes another."""
+        _open_renderers.discard(self)
+        if self._gl is not None:
+            self._release()
+            self._gl = None
+            _free_dropped()
 
-    def _open(self, model: mujoco.MjModel) -> None:
-        model.vis.quality.offsamples = 0
-        buffer = model.vis.global_
-        buffer.offheight = max(buffer.offheight, self._height)
-        buffer.offwidth = max(buffer.offwidth, self._width)
-        self._gl = _gl_context(self._width, self._height)
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        _close_at_exit(self)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+
+class _View:
+    """What one camera of a simulation needs to be drawn.  The GL context must be current."""
+
+    def __init__(
+        self, simulation: Simulation, camera: int, size: tuple[int, int], full_detail: bool
+    ) -> None:
+        height, width = size
+        self._model = model = simulation.model
+        self._visuals = None
+        if not full_detail:
+            placed = simulation.placed_bodies
+            self._visuals = Visuals(model, simulation.rest_state(), placed, camera, size)
+        with contextlib.ExitStack() as stack:
+            if self._visuals is not None:
+                stack.enter_context(self._visuals.uploading(model))
+            buffer, quality = model.vis.global_, model.vis.quality
+            lent: list[tuple[Any, str, int]] = [
+                (buffer, "offheight", height),
+                (buffer, "offwidth", width),
+                (quality, "offsamples", 0),
+                (quality, "shadowsize", 0),  # a depth buffer of 64 MiB otherwise
+            ]
+            for options, name, value in lent:
+                stack.callback(setattr, options, name, getattr(options, name))
+                setattr(options, name, value)
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = 0
@@ -92,8 +117,83 @@ class SceneRenderer:
         self._options.geomgroup[COLLISION_GROUP] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
-        self._pixels = np.empty((self._height, self._width, 3), dtype=np.uint8)
+        self._camera.fixedcamid = camera
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+        if self._visuals is not None and self._visuals.fixed.any():
+            self._leave_out_hidden(self._visuals, simulation.data)
+
+    @property
+    def triangles(self) -> int:
+        if self._visuals is None:
+            return int(self._model.mesh_facenum.sum())
+        return self._visuals.triangles
+
+    def pixels(
+        self, data: mujoco.MjData, only: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """``(height, width, 3)`` from the bottom up, overwritten by the next picture.
+
+        Args:
+            data: the state.
+            only: ``(ngeom,)`` draws no other geoms.
+        """
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        with contextlib.ExitStack() as stack:
+            if self._visuals is not None:
+                stack.enter_context(self._visuals.showing(self._model, data, only))
+            mujoco.mjv_updateScene(
+                self._model,
+                data,
+                self._options,
+                None,
+                self._camera,
+                mujoco.mjtCatBit.mjCAT_ALL,
+                self._scene,
+            )
+        mujoco.mjr_render(self._viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
+        return self._pixels
+
+    def _leave_out_hidden(self, visuals: Visuals, data: mujoco.MjData) -> None:
+        """Stop drawing the fixed geoms that other fixed ones hide for good.
+
+        They are drawn alone, in colours that number them: whatever has no pixel then will have
+        none in any picture from this camera, where other things only hide more.
+        """
+        flags = self._scene.flags
+        numbering = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
+        flags[numbering] = 1
+        segments = np.unique(self.pixels(data, visuals.fixed).astype(np.int64) @ [1, 256, 65536])
+        flags[numbering] = 0
+        hidden = visuals.fixed.copy()
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.segid + 1 in segments:
+                hidden[geom.objid] = False
+        visuals.leave_out(hidden)
+        # Number 0 is the background, which here means the sky.
+        flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0 in segments
+
+    def free(self) -> None:
+        """Free what lies in the GL context."""
+        self._context.free()
+
+
+_dropped: list[tuple[Any, dict[int, _View]]] = []
+"""GL contexts whose renderers were closed, or collected without having been closed.
+
+MuJoCo frees what it has in whichever GL context is current, and the garbage collector may come in
+the middle of another renderer's work: contexts wait here until it is safe.
+"""
+
+
+def _free_dropped() -> None:
+    while _dropped:
+        gl, views = _dropped.pop()
+        gl.make_current()
+        for view in views.values():
+            view.free()
+        gl.free()
 
 
 _open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
@@ -113,6 +213,7 @@ def _close_at_exit(renderer: SceneRenderer) -> None:
 def _close_renderers() -> None:
     for renderer in list(_open_renderers):
         renderer.close()
+    _free_dropped()
 
 
 def _gl_context(width: int, height: int) -> Any:
@@ -122,6 +223,8 @@ def _gl_context(width: int, height: int) -> Any:
     unless the variable was set by then.
     """
     wanted = os.environ.get("MUJOCO_GL", "egl").lower()
+    # Mesa's software renderer would start a thread per core; small pictures only wait for them.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     errors = []
     for backend in ("osmesa", "egl") if wanted == "osmesa" else ("egl", "osmesa"):
         try:

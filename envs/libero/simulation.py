@@ -226,6 +226,21 @@ class Simulation:
             return int(self.model.site_bodyid[self.model.site(name).id])
         return int(self.inner.obj_body_id[name])
 
+    @property
+    def placed_bodies(self) -> list[int]:
+        """MuJoCo's numbers of the objects and fixtures, which every reset places anew."""
+        return [int(body) for body in self.inner.obj_body_id.values()]
+
+    def rest_state(self) -> mujoco.MjData:
+        """A state apart from the present one: the arm where episodes begin."""
+        data = mujoco.MjData(self.model)
+        data.qpos[self._arm_qpos] = self._rest_position
+        data.qpos[self._finger_qpos] = self._finger_init
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_camlight(self.model, data)
+        return data
+
     def position_of(self, name: str) -> NDArray[np.float64]:
         """``(3,)`` m: the position of an object, fixture or site."""
         if name in self.inner.object_sites_dict:

@@ -1,12 +1,17 @@
 """The speed benchmark's bookkeeping; speeds themselves are never asserted."""
 
+from __future__ import annotations
+
 import json
 
-from mbrl_agents.benchmarks import speed
+import pytest
+
+from mbrl_agents.benchmarks import speed, speed_env
 
 
 def test_rows_are_medians_and_ratios(tmp_path):
-    row = speed._row("x", [(0.001, 0.002), (0.002, 0.008), (0.009, 0.004)], "ms", 10, "note")
+    times = [(0.001, 0.002), (0.002, 0.008), (0.009, 0.004)]
+    row = speed.compared("x", times, 10, "note")
     assert (row.ours, row.reference, row.ratio, row.rounds) == (0.2, 0.4, 2.0, 3)
     missing = speed.SpeedRow("y", None, None, "ms", None, 0, "not there")
     table = speed.speed_table([row, missing])
@@ -17,12 +22,51 @@ def test_rows_are_medians_and_ratios(tmp_path):
     assert stored["machine"]
 
 
+def test_the_ratio_is_taken_within_rounds():
+    """A round in which the machine was busy slows both sides of it."""
+    row = speed.compared("x", [(1.0, 4.0), (5.0, 20.0), (1.0, 4.0), (1.0, 20.0)], 1, "")
+    assert row.ratio == 4.0
+
+
 def test_both_sides_are_played_in_turn_from_the_same_start():
     calls = []
-    times = speed._interleaved(
-        lambda: calls.append("ours"),
-        lambda: calls.append("reference"),
+
+    def play(name, seconds):
+        calls.append(name)
+        return seconds
+
+    times = speed.interleaved(
+        lambda: play("ours", 1.0),
+        lambda: play("reference", 2.0),
         lambda: calls.append("restart"),
+        rounds=3,
     )
-    assert calls == ["restart", "ours", "reference"] * (speed.ROUNDS + 1)
-    assert len(times) == speed.ROUNDS, "the first round only warms up"
+    assert calls == ["restart", "ours", "reference"] * 4
+    assert times == [(1.0, 2.0)] * 3, "the first round only warms up"
+
+
+def test_rows_are_chosen_by_name_and_told_one_by_one(monkeypatch):
+    def measure(name):
+        if name == "b":
+            raise speed.Unavailable("nothing to measure")
+        return speed.compared(name, [(0.001, 0.003)], 1, "fake")
+
+    monkeypatch.setattr(speed_env, "ROWS", dict.fromkeys("abc", measure))
+    told = []
+    rows = speed.run_speed(told.append)
+    assert [row.id for row in rows] == ["a", "b", "c"]
+    assert told == rows
+    assert (rows[1].ratio, rows[1].note) == (None, "nothing to measure")
+    assert [row.id for row in speed.run_speed(only=["c", "a"])] == ["a", "c"]
+    with pytest.raises(ValueError, match="valid: a, b, c"):
+        speed.run_speed(only=["d"])
+
+
+def test_rows_that_need_official_assets_say_so_where_there_are_none(monkeypatch):
+    def none(kind, **_):
+        raise FileNotFoundError(f"no {kind} assets")
+
+    monkeypatch.setattr(speed_env, "resolve_assets", none)
+    rows = speed.run_speed(only=["image_step_official", "reset_image"])
+    assert [row.note for row in rows] == ["no official assets", "no primitive assets"]
+    assert all(row.ratio is None for row in rows)
