@@ -108,12 +108,15 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.evaluation.rollouts import evaluate
     from mbrl_agents.evaluation.runs import predictor_factory
+    from mbrl_agents.evaluation.statistics import summarise
 
     spec = given["spec"]
     model = folder / "models" / given["needs"][0] if given["needs"] else None
 
     def tell(record: Any) -> None:
         outcome = "success" if record.success else "no success"
+        if record.success is None:
+            outcome = f"return {record.episode_return:.1f}"
         sys.stderr.write(f"episode {record.init_state}: {outcome} in {record.steps} steps\n")
         sys.stderr.flush()
 
@@ -130,8 +133,12 @@ def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     rows = [asdict(record) for record in records]
     for row in rows:
         row["plan_ms"] = [round(ms, 3) for ms in row["plan_ms"]]
-    successes = sum(record.success for record in records)
-    return {"records": rows, "summary": f"{successes}/{len(records)} successful"}
+    figures = summarise(records)
+    if figures["successes"] is None:
+        text = f"mean return {figures['return_mean']:.1f}"
+    else:
+        text = f"{figures['successes']}/{figures['episodes']} successful"
+    return {"records": rows, "summary": text}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,15 @@ from mbrl_agents.registry import METHODS
 from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
-_COSTS = {"collect": 60, "agent": 120, "baseline": 100, "evaluate": 60, "bound": 10}
+# Collecting uses all workers and comes before everything else: later they would have to be drained.
+_COSTS = {
+    "collect": 1000,
+    "latent": 350,
+    "agent": 120,
+    "baseline": 100,
+    "evaluate": 60,
+    "bound": 10,
+}
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained-and-evaluated instance of a row: a task and a seed."""
+    """One trained-and-evaluated instance of a row: an environment, a task and a seed."""
 
     row: Row
+    env: str
     task: int | str | None
     seed: int
     training: str | None
@@ -96,28 +106,47 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
         jobs.setdefault(job.key, job)
         return job.key
 
-    for task in suite.tasks or (None,):
-        for seed in suite.seeds:
-            teachers = _teachers(suite)
-            for row in suite.methods:
-                kwargs = _env_kwargs(suite, row, task)
+    for env in suite.environments:
+        rows = suite.rows(env)
+        teachers = _teachers(rows)
+        for task, seed in itertools.product(suite.tasks or (None,), suite.seeds):
+            place = _Place(suite, env, task)
+            for row in rows:
                 training = None
                 if METHODS[row.method].kind != "bound":
-                    training = _training(suite, teachers[row.name], task, seed, add)
-                evaluations = tuple(
-                    add(job) for job in _evaluations(suite, row, kwargs, seed, training)
-                )
-                cells.append(Cell(row, task, seed, training, evaluations))
+                    training = _training(place, teachers[row.name], seed, add)
+                evaluations = tuple(add(job) for job in _evaluations(place, row, seed, training))
+                cells.append(Cell(row, env, task, seed, training, evaluations))
     return BenchmarkPlan(jobs, tuple(cells))
 
 
-def _teachers(suite: Suite) -> dict[str, Row]:
-    """For each row the row whose training gives its weights.
+@dataclass(frozen=True)
+class _Place:
+    """Where cells run: one environment and task of a suite."""
+
+    suite: Suite
+    env: str
+    task: int | str | None
+
+    def env_kwargs(self, row: Row) -> dict[str, Any]:
+        kwargs = {**self.suite.env_kwargs, **row.env_kwargs}
+        if self.task is not None:
+            kwargs["task"] = self.task
+        return kwargs
+
+    def __str__(self) -> str:
+        """For titles, which name the environment only where there are several."""
+        words = f" in {self.env}" if len(self.suite.environments) > 1 else ""
+        return words if self.task is None else f"{words} of task {self.task}"
+
+
+def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
+    """For each row of an environment the row whose training gives its weights.
 
     Methods that train the same components with the same settings share one training: a planner
     without a policy uses the world model of the method that trains both.
     """
-    rows = [row for row in suite.methods if METHODS[row.method].kind != "bound"]
+    rows = [row for row in rows if METHODS[row.method].kind != "bound"]
     trained = {row.name: _trained_parts(row) for row in rows}
     teachers = {}
     for row in rows:
@@ -142,28 +171,28 @@ def _trained_parts(row: Row) -> dict[str, str]:
     recipe = METHODS[row.method]
     config = resolve_config(row.method, row.overrides).to_dict()
     parts: dict[str, str] = {}
-    for part in ("world_model", "policy"):
+    for part in ("world_model", "policy", "behaviour"):
         if part in config:
             parts[part] = digest([getattr(recipe, part), config[part]])
     parts["training"] = digest(config.get("training"))
     return parts
 
 
-def _training(suite: Suite, row: Row, task: int | str | None, seed: int, add: Any) -> str:
+def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
     recipe = METHODS[row.method]
-    kwargs = _env_kwargs(suite, row, task)
+    kwargs, data = place.env_kwargs(row), place.suite.data
     needs: tuple[str, ...] = ()
     if recipe.demonstrations or row.steps == STEPS_OF_DATA:
         collection = {
-            "env_id": suite.env,
+            "env_id": place.env,
             "env_kwargs": kwargs,
-            "source": suite.data.source,
-            "episodes": suite.data.episodes,
-            "attempts": suite.data.attempts,
-            "seed": suite.data.seed,
-            "noise": suite.data.noise,
+            "source": data.source,
+            "episodes": data.episodes,
+            "attempts": data.attempts,
+            "seed": data.seed,
+            "noise": data.noise,
         }
-        title = f"collect {suite.data.episodes} {suite.data.source} episodes{_of(task)}"
+        title = f"collect {data.episodes} {data.source} episodes{place}"
         job = Job("collect", title, collection, cost=_COSTS["collect"], wide=True)
         needs = (add(job),)
     overrides = list(row.overrides)
@@ -172,22 +201,21 @@ def _training(suite: Suite, row: Row, task: int | str | None, seed: int, add: An
         overrides = [o for o in overrides if o.split(".")[0] not in ("planner", "objective")]
     spec = {
         "method": row.method,
-        "env_id": suite.env,
+        "env_id": place.env,
         "env_kwargs": kwargs,
         "overrides": overrides,
         "seed": seed,
         "steps": row.steps,
         "demonstrations": recipe.demonstrations,
     }
-    title = f"train {row.name}{_of(task)}, seed {seed}"
-    key: str = add(Job("train", title, spec, needs, _COSTS[recipe.kind]))
+    title = f"train {row.name}{place}, seed {seed}"
+    cost = _COSTS["latent" if recipe.world_model == "dreamer_v3" else recipe.kind]
+    key: str = add(Job("train", title, spec, needs, cost))
     return key
 
 
-def _evaluations(
-    suite: Suite, row: Row, env_kwargs: dict[str, Any], seed: int, training: str | None
-) -> Iterator[Job]:
-    test = suite.evaluation
+def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> Iterator[Job]:
+    test = place.suite.evaluation
     recipe = METHODS[row.method]
     # Only planning takes long enough to be worth a second process.
     part = test.part if recipe.kind == "agent" else test.episodes
@@ -196,29 +224,17 @@ def _evaluations(
         spec = {
             "method": row.method,
             "overrides": list(row.overrides),
-            "env_id": suite.env,
-            "env_kwargs": env_kwargs,
+            "env_id": place.env,
+            "env_kwargs": place.env_kwargs(row),
             "seed": seed,
             "first": first,
             "last": last,
             "init": test.init,
             "deterministic": test.deterministic,
         }
-        task = env_kwargs.get("task")
-        title = f"evaluate {row.name}{_of(task)}, seed {seed}, episodes {first} to {last - 1}"
+        title = f"evaluate {row.name}{place}, seed {seed}, episodes {first} to {last - 1}"
         cost = _COSTS["evaluate" if recipe.kind == "agent" else "bound"]
         yield Job("evaluate", title, spec, (training,) if training else (), cost)
-
-
-def _env_kwargs(suite: Suite, row: Row, task: int | str | None) -> dict[str, Any]:
-    kwargs = {**suite.env_kwargs, **row.env_kwargs}
-    if task is not None:
-        kwargs["task"] = task
-    return kwargs
-
-
-def _of(task: int | str | None) -> str:
-    return "" if task is None else f" of task {task}"
 
 
 __all__ = ["BenchmarkPlan", "Cell", "Job", "make_plan"]

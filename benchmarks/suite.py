@@ -1,4 +1,4 @@
-"""A benchmark suite: which methods, on which tasks, with which data and budget.
+"""A benchmark suite: which methods, on which environments and tasks, with which data and budget.
 
 A suite is a YAML file with the fields of `Suite`; ``suites/`` holds the project's own.
 """
@@ -16,7 +16,7 @@ from typing import Any
 SUITES_FOLDER = Path(__file__).parent / "suites"
 STEPS_OF_DATA = "data"
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised with every change after which a job of the same settings gives another result."""
 
 
@@ -64,6 +64,8 @@ class Row:
     Attributes:
         method: name from the registry.
         label: name in the table, the method's by default.
+        envs: environments of the suite to run it on; empty for all.  Two rows of one name on
+            different environments are one method with settings of its own for each.
         overrides: dotted settings of the method.
         steps: environment steps of own experience; "data" means as many as the recorded
             episodes have.  Baselines need some; agents learn from the data alone at 0.
@@ -72,6 +74,7 @@ class Row:
 
     method: str
     label: str = ""
+    envs: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     steps: int | str = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +82,9 @@ class Row:
     @property
     def name(self) -> str:
         return self.label or self.method
+
+    def runs_on(self, env: str) -> bool:
+        return not self.envs or env in self.envs
 
 
 @dataclass(frozen=True)
@@ -88,30 +94,45 @@ class Suite:
     Attributes:
         name: of the suite.
         env: Gymnasium id.
+        envs: several of them, in place of ``env``; every method is trained once in each.
+        methods: rows of the table; at least one.
         tasks: task keywords; every method is trained once per task.  Empty: the environment's
             own default.
         env_kwargs: keywords of ``gym.make`` for training and evaluation.
         seeds: every method is trained once per seed.
+        targets: by environment the least mean return that counts as solved.
     """
 
     name: str
-    env: str
-    methods: tuple[Row, ...]
+    env: str = ""
+    envs: tuple[str, ...] = ()
+    methods: tuple[Row, ...] = ()
     tasks: tuple[int | str, ...] = ()
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     data: Data = field(default_factory=Data)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    targets: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if bool(self.env) == bool(self.envs):
+            raise ValueError("a suite needs either the field 'env' or a list in the field 'envs'")
+        if len(set(self.envs)) < len(self.envs):
+            raise ValueError(f"envs names an environment twice: {', '.join(self.envs)}")
         if not self.methods:
             raise ValueError("a suite needs at least one method")
         if not self.seeds:
             raise ValueError("a suite needs at least one seed")
-        names = [row.name for row in self.methods]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"rows need different names; give a label to: {', '.join(twice)}")
+        for row in self.methods:
+            for env in row.envs:
+                _check_known(env, self.environments, f"environment of {row.name}")
+        for env in self.targets:
+            _check_known(env, self.environments, "environment of targets")
+        for env in self.environments:
+            names = [row.name for row in self.rows(env)]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"rows need different names; give a label to: {', '.join(twice)}")
         if self.evaluation.episodes < 1 or self.evaluation.part < 1:
             raise ValueError("evaluation.episodes and evaluation.part must be at least 1")
         for kwargs in (self.env_kwargs, *(row.env_kwargs for row in self.methods)):
@@ -123,6 +144,15 @@ class Suite:
         for row in self.methods:
             if isinstance(row.steps, str) and row.steps != STEPS_OF_DATA:
                 raise ValueError(f"{row.name}: steps must be a number or 'data', not {row.steps!r}")
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Gymnasium ids, one or several."""
+        return self.envs or (self.env,)
+
+    def rows(self, env: str) -> tuple[Row, ...]:
+        """The rows that run on an environment."""
+        return tuple(row for row in self.methods if row.runs_on(env))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as in the YAML file."""
@@ -181,7 +211,7 @@ def load_suite(
         raise ValueError(str(error).splitlines()[0]) from error
     suite = suite_from_dict(plain, str(path))
     if methods is not None:
-        known = [row.name for row in suite.methods]
+        known = list(dict.fromkeys(row.name for row in suite.methods))
         for wanted in methods:
             _check_known(wanted, known, f"row of {suite.name}")
         rows = tuple(row for row in suite.methods if row.name in methods)
@@ -195,9 +225,8 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
     from mbrl_agents.registry import METHODS
 
     values = _checked(Suite, raw, where)
-    for required in ("env", "methods"):
-        if required not in values:
-            raise ValueError(f"{where} lacks the field {required!r}")
+    if "methods" not in values:
+        raise ValueError(f"{where} lacks the field 'methods'")
     rows = []
     for entry in values["methods"]:
         entry = {"method": entry} if isinstance(entry, str) else entry
@@ -206,6 +235,7 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
             raise ValueError(f"{where}: a row lacks the field 'method'")
         _check_known(row["method"], METHODS, "method")
         row["overrides"] = tuple(row.get("overrides") or ())
+        row["envs"] = _names_in(row.get("envs"), f"{where}: envs of {row['method']}")
         recipe = METHODS[row["method"]]
         if recipe.kind != "bound":
             resolve_config(row["method"], row["overrides"])  # says what does not fit
@@ -213,6 +243,10 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
             raise ValueError(f"{where}: {row['method']} needs steps, a number or 'data'")
         rows.append(Row(**row))
     values["methods"] = tuple(rows)
+    if not isinstance(values.get("env", ""), str):
+        raise ValueError(f"{where}: env must be a Gymnasium id; several go into the field 'envs'")
+    values["envs"] = _names_in(values.get("envs"), f"{where}: envs")
+    values["targets"] = _targets(values.get("targets") or {}, f"{where}: targets")
     values["tasks"] = tuple(values.get("tasks") or ())
     values["seeds"] = tuple(values.get("seeds", (0,)))
     values["data"] = Data(**_checked(Data, values.get("data") or {}, f"{where}: data"))
@@ -235,6 +269,23 @@ def _checked(cls: type, raw: Any, where: str) -> dict[str, Any]:
     for name in raw:
         _check_known(str(name), known, f"field of {where}")
     return dict(raw)
+
+
+def _names_in(raw: Any, where: str) -> tuple[str, ...]:
+    """A list of environment names; a name alone is refused, being a sequence of letters too."""
+    names = [] if raw is None else raw
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"{where} must be a list of Gymnasium ids, not {raw!r}")
+    return tuple(names)
+
+
+def _targets(raw: Any, where: str) -> dict[str, float]:
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where} must hold a return for each environment, not {raw!r}")
+    for name, value in raw.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{where}: the return of {name} must be a number, not {value!r}")
+    return {str(name): float(value) for name, value in raw.items()}
 
 
 def _check_known(name: str, known: Any, what: str) -> None:

@@ -27,7 +27,7 @@ class RandomAgent:
     The draws depend on ``seed`` and on the number of calls, which travels in the state.
 
     Args:
-        env: an environment or `VecEnv` (for its spaces), or an id.
+        env: an environment or `VecEnv` (for its spaces), or an id; actions are a Box or Discrete.
         seed: of the draws.
     """
 
@@ -35,7 +35,7 @@ class RandomAgent:
         if isinstance(env, str):
             env = gymnasium.make(env)
         self.observation_space: spaces.Space = env.observation_space
-        self.action_space: spaces.Box = env.action_space
+        self.action_space: spaces.Box | spaces.Discrete = env.action_space
         self.seed = seed
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -55,9 +55,13 @@ class RandomAgent:
         batch = _batch(observation, self.observation_space)
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, calls]))
         space = self.action_space
-        shape = space.shape if batch is None else (batch, *space.shape)
-        actions = generator.uniform(space.low, space.high, shape).astype(space.dtype)
-        return actions, (calls + 1,)
+        single = space.shape or ()
+        shape = single if batch is None else (batch, *single)
+        if isinstance(space, spaces.Discrete):
+            actions = np.asarray(space.start + generator.integers(space.n, size=shape))
+        else:
+            actions = generator.uniform(space.low, space.high, shape)
+        return actions.astype(space.dtype), (calls + 1,)
 
 
 class ExpertAgent:

@@ -14,7 +14,7 @@ _SIGNS = {"started": ">", "finished": "+", "failed": "!"}
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(help="quick, expert, speed, or a YAML file of your own.")
+        str, typer.Argument(help="quick, classic, expert, speed, or a YAML file of your own.")
     ] = "quick",
     overrides: Annotated[
         list[str] | None,
@@ -57,7 +57,8 @@ def bench(
     wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
     with console.usage():
         loaded = load_suite(suite, overrides or [], wanted)
-    console.check_env(loaded.env)
+    for env in loaded.environments:
+        console.check_env(env)
     folder = out or Path("runs") / loaded.name
     processes = workers or console.default_workers()
     console.note(f"{loaded.name}: {len(loaded.methods)} rows, {processes} processes, in {folder}")
@@ -92,7 +93,7 @@ def bench(
     console.note(f"curves: tensorboard --logdir {folder / 'tensorboard'}")
     failed = [row["method"] for row in summary["methods"] if row["status"] != "ok"]
     if failed:
-        console.fail(f"failed: {', '.join(failed)}; logs are in {folder / 'logs'}")
+        console.fail(f"failed: {', '.join(dict.fromkeys(failed))}; logs are in {folder / 'logs'}")
 
 
 def _speed(folder: Path, as_json: bool) -> None:

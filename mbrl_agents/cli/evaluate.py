@@ -91,13 +91,16 @@ def evaluate(
     factory = predictor_factory(name, folder, others)
     total = episodes * len(tasks or [None])
     with console.failures(), console.progress("evaluating", total) as update:
-        outcomes: list[bool] = []
+        outcomes: list[bool | None] = []
         if init is None:
             init = rollouts.default_init(env_id, {**env_kwargs, **_task_of(tasks)})
 
         def finished(record: rollouts.EpisodeRecord) -> None:
             outcomes.append(record.success)
-            update(text=f"success {sum(outcomes)}/{len(outcomes)}")
+            if record.success is not None:
+                update(text=f"success {sum(map(bool, outcomes))}/{len(outcomes)}")
+            else:
+                update(text=f"return {record.episode_return:.1f}")
 
         records = rollouts.evaluate(
             factory,
@@ -134,15 +137,24 @@ def _task_of(tasks: list[int | str] | None) -> dict[str, Any]:
 
 
 def _show(summary: dict[str, Any]) -> None:
-    low, high = summary["ci95"]
+    if summary["successes"] is None:
+        outcome = (
+            f"return {summary['return_mean']:.1f} ± {summary['return_std']:.1f} "
+            f"over {summary['episodes']} episodes"
+        )
+    else:
+        low, high = summary["ci95"]
+        outcome = (
+            f"{summary['successes']}/{summary['episodes']} "
+            f"= {100 * summary['success_rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+        )
     typer.echo(
-        f"{summary['method']} on {summary['env']}: {summary['successes']}/{summary['episodes']} "
-        f"= {100 * summary['success_rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}], "
+        f"{summary['method']} on {summary['env']}: {outcome}, "
         f"reward per step {summary['reward_per_step_mean']:.2f} "
         f"(best {summary['reward_per_step_best']:.2f}), "
         f"planning {summary['plan_ms_p50']:.1f} ms (p95 {summary['plan_ms_p95']:.1f})"
     )
-    if len(summary["per_task"]) > 1:
+    if len(summary["per_task"]) > 1 and summary["successes"] is not None:
         rows = [
             (task, f"{s['successes']}/{s['episodes']}") for task, s in summary["per_task"].items()
         ]

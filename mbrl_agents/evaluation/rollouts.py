@@ -22,7 +22,8 @@ class EpisodeRecord:
         task: index of the task, or None where the environment has no tasks.
         init_state: number of the official initial state, or None for a random placement.
         seed: of the environment and the predictor in this episode.
-        success: whether the environment reported success.
+        success: whether the environment reported success; None where the last step's info says
+            nothing of it, as in environments that know no success but only a return.
         episode_return: sum of rewards.
         steps: control steps taken.
         plan_ms: wall time of each call of ``predict`` that decided anew, in milliseconds: of
@@ -33,7 +34,7 @@ class EpisodeRecord:
     task: int | None
     init_state: int | None
     seed: int
-    success: bool
+    success: bool | None
     episode_return: float
     steps: int
     plan_ms: tuple[float, ...] = field(repr=False)
@@ -187,7 +188,7 @@ def run_episode(
         task=None if task is None else int(task),
         init_state=init_state,
         seed=seed,
-        success=succeeded(info),
+        success=succeeded(info) if "is_success" in info else None,
         episode_return=total,
         steps=steps,
         plan_ms=tuple(plan_ms),

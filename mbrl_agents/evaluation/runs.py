@@ -7,6 +7,7 @@ the benchmarks treat every method alike.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,9 @@ from mbrl_agents.agents.run_files import CONFIG_FILE, OVERRIDES_FILE, VERSIONS_F
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.parallel import make_env
+from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
+from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
+from mbrl_agents.evaluation.learning_curve import LearningCurve
 from mbrl_agents.evaluation.run_data import count_run_episodes, env_of_data, read_run_episodes
 from mbrl_agents.evaluation.run_info import (
     BASELINE_FILE,
@@ -112,6 +116,8 @@ def train_run(
     )
     info.write(folder)
     clock.file.unlink(missing_ok=True)
+    if recipe.kind == "agent":
+        try_to_show_imagination(agent, folder, episodes)
     return info
 
 
@@ -127,7 +133,7 @@ def refuse_test_states(env_kwargs: Mapping[str, Any]) -> None:
 def _learn(
     agent: Any, spec: RunSpec, episodes: Sequence[Episode], folder: Path, progress: Progress
 ) -> None:
-    callback = _callback(progress, spec.steps)
+    callback = [_callback(progress, spec.steps), LearningCurve(folder)]
     if METHODS[spec.method].kind != "agent":
         agent.learn(spec.steps, callback=callback)
         with atomic(folder / BASELINE_FILE) as temporary, temporary.open("wb") as stream:
@@ -226,6 +232,7 @@ def _forget(folder: Path) -> None:
     for pattern in ("*.safetensors", "*.json", "*.yaml", "*.csv", "*.zip", "events.out.tfevents.*"):
         for path in folder.glob(pattern):
             path.unlink()
+    shutil.rmtree(folder / IMAGINATION_FOLDER, ignore_errors=True)
     remove_replays(folder)
 
 

@@ -33,7 +33,11 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """The figures of one method: success with interval, rewards, planning time.
+    """The figures of one method: success with interval, returns, rewards, planning time.
+
+    Where no episode reports whether it succeeded, as in environments that know no success,
+    ``successes``, ``success_rate`` and ``ci95`` are None and the return is the figure.  Where only
+    some do, the others did not succeed.  ``return_std`` is over the episodes.
 
     ``plan_ms_p50`` and ``plan_ms_p95`` are over all timed calls of all episodes, the first ones
     included (see `EpisodeRecord`).  ``reward_per_step_best`` is the best episode's mean reward
@@ -42,24 +46,24 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """
     if not records:
         raise ValueError("no episodes to summarise")
-    successes = sum(r.success for r in records)
-    low, high = wilson_interval(successes, len(records))
+    known = any(r.success is not None for r in records)
     times = np.concatenate([np.asarray(r.plan_ms) for r in records])
     rewards = [r.reward_per_step for r in records]
     by_task: dict[int | None, list[EpisodeRecord]] = defaultdict(list)
     for record in records:
         by_task[record.task].append(record)
     assets = sorted({r.assets for r in records if r.assets is not None})
+    returns = [r.episode_return for r in records]
+    outcome = _outcome(records, known)
     return {
-        "episodes": len(records),
-        "successes": successes,
-        "success_rate": successes / len(records),
-        "ci95": [round(low, 4), round(high, 4)],
+        **outcome,
+        "ci95": _interval(outcome),
         "per_task": {
-            str(task): _task_summary(group)
+            str(task): _outcome(group, known)
             for task, group in sorted(by_task.items(), key=lambda item: str(item[0]))
         },
-        "return_mean": round(float(np.mean([r.episode_return for r in records])), 4),
+        "return_mean": round(float(np.mean(returns)), 4),
+        "return_std": round(float(np.std(returns)), 4),
         "reward_per_step_mean": round(float(np.mean(rewards)), 4),
         "reward_per_step_best": round(float(np.max(rewards)), 4),
         "steps_mean": round(float(np.mean([r.steps for r in records])), 1),
@@ -69,13 +73,20 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     }
 
 
-def _task_summary(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    successes = sum(r.success for r in records)
+def _outcome(records: Sequence[EpisodeRecord], known: bool) -> dict[str, Any]:
+    """Episodes and successes; None for successes where the environment knows none."""
+    successes = sum(bool(r.success) for r in records) if known else None
     return {
         "episodes": len(records),
         "successes": successes,
-        "success_rate": successes / len(records),
+        "success_rate": None if successes is None else successes / len(records),
     }
+
+
+def _interval(outcome: dict[str, Any]) -> list[float] | None:
+    if outcome["successes"] is None:
+        return None
+    return [round(x, 4) for x in wilson_interval(outcome["successes"], outcome["episodes"])]
 
 
 __all__ = ["summarise", "wilson_interval"]

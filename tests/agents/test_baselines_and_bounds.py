@@ -63,6 +63,19 @@ def test_random_actions_follow_the_seed():
     assert a.predict(batch)[0].shape == (3, 7)
 
 
+def test_random_actions_are_drawn_from_discrete_spaces_too():
+    env = gymnasium.make("CartPole-v1")
+    agent = mbrl_agents.make_agent("random", env, seed=1)
+    obs, _ = env.reset(seed=0)
+    state, drawn = None, set()
+    for _ in range(20):
+        action, state = agent.predict(obs, state)
+        assert env.action_space.contains(action)
+        drawn.add(int(action))
+    assert drawn == {0, 1}
+    assert agent.predict(np.zeros((3, 4), np.float32))[0].shape == (3,)
+
+
 def test_the_expert_succeeds_in_one_and_in_many_environments():
     envs = make_vec_env(TOY, 2, seed=0)
     successes = []

@@ -99,7 +99,11 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
     table = (folder / "summary.md").read_text()
     assert all(f"| {name}" in table for name in rows)
     assert "Trained once, and shared: simple-policy-cem, simple-policy" in table
-    assert {p.name for p in (folder / "plots").iterdir()} == {"success.png", "planning_time.png"}
+    assert {p.name for p in (folder / "plots").iterdir()} == {
+        "success.png",
+        "planning_time.png",
+        "learning_curve.png",
+    }
     _check_tensorboard(folder / "tensorboard")
 
     # The same again: nothing to do, and the same report.
@@ -127,6 +131,7 @@ def _check_tensorboard(folder: Path) -> None:
         assert "_hparams_/session_start_info" in events.summary_metadata, run_folder
         if run_folder.name.startswith("sb3"):
             assert {"rollout/ep_rew_mean", "rollout/success_rate", "time/fps"} <= tags
+            assert "rollout/episode_return" in tags
         if run_folder.name.startswith("simple"):
             assert any(tag.startswith("train/") for tag in tags)
 

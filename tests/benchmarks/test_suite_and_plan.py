@@ -17,6 +17,16 @@ BASE: dict[str, Any] = {
     "env": "toy_reach:ToyReach-v0",
     "methods": ["random", "simple-policy-cem", "simple-policy", "simple-cem"],
 }
+CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
+SEVERAL: dict[str, Any] = {
+    "name": "several",
+    "envs": [CARTPOLE, PENDULUM],
+    "methods": [
+        "random",
+        {"method": "sb3-ppo", "steps": 100},
+        {"method": "sb3-sac", "steps": 100, "envs": [PENDULUM]},
+    ],
+}
 
 
 def plan_of(**changes: Any) -> BenchmarkPlan:
@@ -49,6 +59,9 @@ def test_other_model_settings_are_trained_apart_but_other_planner_settings_are_n
         return {"method": "simple-policy-cem", **more}
 
     apart = [row(), row(label="big", overrides=["world_model.ensemble=5"])]
+    assert kinds(plan_of(methods=apart))["train"] == 2
+    actor = {"method": "dreamer-actor-cem"}
+    apart = [actor, {**actor, "label": "long", "overrides": ["behaviour.imagination=20"]}]
     assert kinds(plan_of(methods=apart))["train"] == 2
     together = [row(), row(label="long", overrides=["planner.horizon=7"])]
     assert kinds(plan_of(methods=together)) == {"collect": 1, "train": 1, "evaluate": 4}
@@ -94,6 +107,49 @@ def test_tasks_seeds_and_parts_multiply() -> None:
     assert [(s["first"], s["last"]) for s in spans] == [(0, 2), (2, 4), (4, 5)]
 
 
+def test_every_row_runs_on_every_environment_unless_it_says_where() -> None:
+    suite = suite_from_dict({**SEVERAL, "targets": {CARTPOLE: 475}, "seeds": [0, 1]})
+    assert suite.environments == (CARTPOLE, PENDULUM)
+    assert suite.targets == {CARTPOLE: 475.0}
+    plan = make_plan(suite)
+    cells = {(cell.env, cell.row.name) for cell in plan.cells}
+    assert cells == {
+        *((env, name) for env in (CARTPOLE, PENDULUM) for name in ("random", "sb3-ppo")),
+        (PENDULUM, "sb3-sac"),
+    }
+    assert kinds(plan) == {"collect": 0, "train": 6, "evaluate": 10}
+    for cell in plan.cells:
+        jobs = [cell.training, *cell.evaluations]
+        assert {plan.jobs[key].spec["env_id"] for key in jobs if key} == {cell.env}
+    assert any(PENDULUM in job.title for job in plan.jobs.values())
+
+
+def test_one_name_may_have_other_settings_on_another_environment() -> None:
+    rows = [
+        {"method": "sb3-ppo", "steps": 100, "envs": [CARTPOLE]},
+        {"method": "sb3-ppo", "steps": 200, "envs": [PENDULUM]},
+    ]
+    plan = make_plan(suite_from_dict({**SEVERAL, "methods": rows}))
+    steps = {job.spec["env_id"]: job.spec["steps"] for job in plan.jobs.values()
+             if job.kind == "train"}  # fmt: skip
+    assert steps == {CARTPOLE: 100, PENDULUM: 200}
+    with pytest.raises(ValueError, match="label to: sb3-ppo"):
+        suite_from_dict({**SEVERAL, "methods": [rows[0], {**rows[1], "envs": []}]})
+
+
+def test_an_environment_of_several_gives_the_jobs_of_a_suite_of_its_own() -> None:
+    alone = {**SEVERAL, "env": PENDULUM, "envs": []}
+    keys = make_plan(suite_from_dict(alone)).jobs.keys()
+    assert keys < make_plan(suite_from_dict(SEVERAL)).jobs.keys()
+
+
+def test_a_resolved_suite_reads_back_as_itself(tmp_path: Path) -> None:
+    for suite in (suite_from_dict(SEVERAL), suite_from_dict(BASE)):
+        path = tmp_path / "suite.yaml"
+        path.write_text(yaml.safe_dump(suite.to_dict()))
+        assert load_suite(str(path)) == suite
+
+
 def test_long_chains_come_first() -> None:
     plan = plan_of()
     priorities = plan.priorities()
@@ -112,7 +168,20 @@ def test_long_chains_come_first() -> None:
         ({"methods": [{"method": "sb3-sac", "steps": "all"}]}, "a number or 'data'"),
         ({"methods": [{"method": "simple-cem", "overrides": ["planner.horzon=3"]}]}, "horizon"),
         ({"evaluation": {"episodes": 0}}, "at least 1"),
-        ({"envs": 3}, "did you mean 'env'"),
+        ({"tasts": [3]}, "did you mean 'tasks'"),
+        ({"env": [CARTPOLE]}, "several go into the field 'envs'"),
+        ({"env": ""}, "field 'env' or a list in the field 'envs'"),
+        ({"envs": [CARTPOLE]}, "field 'env' or a list in the field 'envs'"),
+        ({"env": "", "envs": CARTPOLE}, "list of Gymnasium ids"),
+        ({"env": "", "envs": [CARTPOLE, CARTPOLE]}, "twice"),
+        (
+            {"methods": [{"method": "random", "envs": ["toy_reach:ToyRech-v0"]}]},
+            "unknown environment of random.*did you mean 'toy_reach:ToyReach-v0'",
+        ),
+        ({"methods": [{"method": "random", "envs": CARTPOLE}]}, "list of Gymnasium ids"),
+        ({"targets": {CARTPOLE: 475}}, "unknown environment of targets"),
+        ({"targets": {"toy_reach:ToyReach-v0": "high"}}, "must be a number"),
+        ({"targets": 3}, "a return for each environment"),
         ({"data": 3}, "fields"),
         ({"env_kwargs": {"init": "benchmark"}}, "test set"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,37 @@ def test_a_dreamer_run_is_evaluated(env: str, tmp_path: Path) -> None:
     assert "only planner. and objective. settings can change" in result.stderr
 
 
+def test_an_actor_learned_in_imagination_is_evaluated(tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    command = ["collect", data, "--env", TOY, "--episodes", 4, "--workers", 1]
+    assert mbrl(*command).exit_code == 0
+    settings = [*TINY[:6], TINY[-1], "policy.units=16", "training.policy_batch_size=32"]
+    steps = ["training.model_steps=4", "training.policy_steps=4"]
+    command = ["train", "dreamer-actor-cem", "--data", data, "--out", run, *settings, *steps]
+    result = mbrl(*command)
+    assert result.exit_code == 0, result.output
+    assert "imagination: 3" in (run / "config.yaml").read_text()
+    # Its world model serves a search without a prior; a cloned policy is another one.
+    quick = ["planner.horizon=4", "planner.samples=12", "planner.elites=3"]
+    for method in ("dreamer-actor-cem", "dreamer-cem"):
+        result = mbrl("eval", run, "--episodes", 1, "--method", method, "--json", *quick)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["method"] == method
+    result = mbrl("eval", run, "--episodes", 1, "--method", "dreamer-policy")
+    assert result.exit_code == 1
+    assert "cannot use its weights" in result.stderr
+    result = mbrl("eval", run, "behaviour.imagination=5")
+    assert result.exit_code == 2
+
+
 def test_a_bound_is_evaluated_off_libero() -> None:
     result = mbrl("eval", "random", "--env", "Pendulum-v1", "--episodes", 2)
     assert result.exit_code == 0, result.output
-    assert "0/2" in result.stdout
+    # Which knows no success: the return is the figure.
+    assert re.search(r"return -\d+\.\d ± \d+\.\d over 2 episodes", result.stdout)
+    assert "%" not in result.stdout
+    result = mbrl("eval", "random", "--env", "Pendulum-v1", "--episodes", 1, "--json")
+    assert json.loads(result.stdout)["success_rate"] is None
 
 
 @pytest.mark.parametrize("method", METHODS)

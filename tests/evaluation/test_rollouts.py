@@ -113,6 +113,21 @@ def test_percentiles_are_over_all_steps() -> None:
         summarise([])
 
 
+def test_where_success_is_unknown_the_return_is_the_figure() -> None:
+    def record(success: bool | None, total: float) -> EpisodeRecord:
+        return EpisodeRecord(None, None, 0, success, total, 10, (1.0,))
+
+    unknown = summarise([record(None, 10.0), record(None, 30.0)])
+    assert unknown["successes"] is unknown["success_rate"] is unknown["ci95"] is None
+    assert (unknown["return_mean"], unknown["return_std"]) == (20.0, 10.0)
+    assert unknown["per_task"]["None"] == {"episodes": 2, "successes": None, "success_rate": None}
+    # An environment that speaks of success only where there is one.
+    seldom = summarise([record(None, 10.0), record(True, 30.0)])
+    assert (seldom["successes"], seldom["success_rate"]) == (1, 0.5)
+    records = evaluate(RANDOM, "Pendulum-v1", episodes=1)
+    assert records[0].to_json()["success"] is None
+
+
 def _fail(cache: EnvCache, job: int) -> int:
     if job == 2:
         raise ValueError("job 2")

@@ -146,7 +146,8 @@ def test_an_end_alone_is_no_success():
         def predict(self, observation, state=None, episode_start=None, deterministic=False):
             return 0, None
 
-    assert not rollouts.run_episode(env, Left(), seed=0).success  # fell, and so terminated
+    # Fell, and so terminated; the environment says nothing of success.
+    assert rollouts.run_episode(env, Left(), seed=0).success is None
 
     class Ends(make_env(TOY, {}).unwrapped.__class__):
         def step(self, action):

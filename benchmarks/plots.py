@@ -1,0 +1,146 @@
+"""Plots of a benchmark: outcome, planning time and learning curves of each environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mbrl_agents.evaluation.learning_curve import CurvePoint, smooth
+
+_COLOURS = {"agent": "C0", "baseline": "C1", "bound": "0.6"}
+_DPI = 120
+_PLACES = 200
+WINDOW = 0.1
+"""Share of the axis over which a learning curve is averaged."""
+
+Curves = Mapping[str, Sequence[Sequence[CurvePoint]]]
+"""By row's name: one curve per seed and task."""
+
+
+def write_plots(
+    entries: Sequence[Mapping[str, Any]],
+    curves: Curves,
+    folder: Path,
+    *,
+    env: str = "",
+    target: float | None = None,
+) -> None:
+    """Write the plots of one environment.
+
+    ``success.png`` (``return.png`` where the environment knows no success), ``planning_time.png``,
+    and ``learning_curve.png`` where some row learned from its own experience.
+
+    Args:
+        entries: finished rows of the summary; at least one.
+        folder: made if need be.
+        env: added to the files' names where a suite has several environments.
+        target: return that counts as solved, drawn as a line.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = f"-{slug(env)}" if env else ""
+    if any(entry["successes"] is not None for entry in entries):
+        _success(entries).savefig(folder / f"success{suffix}.png", dpi=_DPI)
+    else:
+        _returns(entries, target).savefig(folder / f"return{suffix}.png", dpi=_DPI)
+    _planning_time(entries).savefig(folder / f"planning_time{suffix}.png", dpi=_DPI)
+    if any(curve for several in curves.values() for curve in several):
+        figure = _learning_curves(entries, curves, env, target)
+        figure.savefig(folder / f"learning_curve{suffix}.png", dpi=_DPI)
+
+
+def slug(env: str) -> str:
+    """A Gymnasium id as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", env)
+
+
+def _figure(height: float) -> tuple[Figure, Any]:
+    # Without pyplot: no global state, no display.
+    figure = Figure(figsize=(8, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _bars(entries: Sequence[Mapping[str, Any]]) -> tuple[Figure, Any, np.ndarray]:
+    """A figure with one horizontal place for each row, the first on top."""
+    figure, axes = _figure(0.5 * len(entries) + 1.4)
+    places = np.arange(len(entries))
+    axes.set(yticks=places, yticklabels=[entry["method"] for entry in entries])
+    axes.invert_yaxis()
+    return figure, axes, places
+
+
+def _success(entries: Sequence[Mapping[str, Any]]) -> Figure:
+    figure, axes, places = _bars(entries)
+    known = [(entry["success_rate"] or 0.0, entry["ci95"] or (0.0, 0.0)) for entry in entries]
+    rates = 100 * np.array([rate for rate, _ in known])
+    low, high = 100 * np.array([interval for _, interval in known]).T
+    spread = np.clip([rates - low, high - rates], 0, None)
+    colours = [_COLOURS[entry["kind"]] for entry in entries]
+    axes.barh(places, rates, color=colours, xerr=spread, ecolor="0.2", capsize=3)
+    axes.set(xlim=(0, 100), xlabel="success, % (95 % interval)")
+    return figure
+
+
+def _returns(entries: Sequence[Mapping[str, Any]], target: float | None) -> Figure:
+    figure, axes, places = _bars(entries)
+    means = [entry["return_mean"] for entry in entries]
+    colours = [_COLOURS[entry["kind"]] for entry in entries]
+    spread = [entry["return_std"] for entry in entries]
+    axes.barh(places, means, color=colours, xerr=spread, ecolor="0.2", capsize=3)
+    axes.set(xlabel="return of an episode, mean and standard deviation")
+    if target is not None:
+        axes.axvline(target, color="0.2", linestyle=":", label=f"solved: {target:g}")
+        axes.legend()
+    return figure
+
+
+def _planning_time(entries: Sequence[Mapping[str, Any]]) -> Figure:
+    figure, axes, places = _bars(entries)
+    axes.barh(places - 0.2, [e["plan_ms_p50"] for e in entries], 0.4, label="p50", color="C0")
+    axes.barh(places + 0.2, [e["plan_ms_p95"] for e in entries], 0.4, label="p95", color="C2")
+    axes.set(xscale="log", xlabel="time of one decision, ms")
+    axes.axvline(50, color="0.5", linestyle=":", label="20 Hz control")
+    axes.legend()
+    return figure
+
+
+def _learning_curves(
+    entries: Sequence[Mapping[str, Any]], curves: Curves, env: str, target: float | None
+) -> Figure:
+    """Every episode's return faintly, and per row the mean over seeds of smoothed curves."""
+    figure, axes = _figure(4.5)
+    end = max(p.env_steps for several in curves.values() for curve in several for p in curve)
+    places = np.linspace(0, end, _PLACES + 1)[1:]
+    for number, (name, several) in enumerate(curves.items()):
+        drawn = [curve for curve in several if curve]
+        if not drawn:
+            continue
+        colour = f"C{number % 10}"
+        for curve in drawn:
+            steps = [point.env_steps for point in curve]
+            returns = [point.episode_return for point in curve]
+            axes.plot(steps, returns, color=colour, alpha=0.2, linewidth=0.8)
+        smoothed = np.array([smooth(curve, places, WINDOW * end) for curve in drawn])
+        # Only where every seed has finished an episode: a mean of fewer would jump.
+        count = "" if len(drawn) == 1 else f" (mean of {len(drawn)})"
+        axes.plot(places, smoothed.mean(0), color=colour, linewidth=2, label=f"{name}{count}")
+    # What needs no training; where success ends an episode, a high return is no good sign.
+    bounds = [e for e in entries if e["kind"] == "bound" and e["successes"] is None]
+    for entry, style in zip(bounds, ("--", "-."), strict=False):
+        axes.axhline(entry["return_mean"], color="0.5", linestyle=style, label=entry["method"])
+    if target is not None:
+        axes.axhline(target, color="0.2", linestyle=":", label=f"solved: {target:g}")
+    axes.set(xlim=(0, end), xlabel="environment steps", ylabel="return of training episodes")
+    if env:
+        axes.set_title(env)
+    axes.legend(loc="best", fontsize="small")
+    return figure
+
+
+__all__ = ["write_plots"]

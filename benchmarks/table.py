@@ -1,0 +1,153 @@
+"""A summary as Markdown: one table per environment, with what has to be known to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_STATES = {"benchmark": "official initial states", "random": "random initial states"}
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The text of ``summary.md``.
+
+    Each environment has a table of its own.  Its outcome is the success rate, or the return where
+    the environment knows no success or the suite sets a target for the return.
+    """
+    tasks = ", ".join(map(str, summary["tasks"]))
+    names = ", ".join(summary["envs"])
+    parts = [f"# {summary['suite']}: {names}" + (f", task {tasks}" if tasks else "")]
+    for env in summary["envs"]:
+        entries = [entry for entry in summary["methods"] if entry["env"] == env]
+        if not entries:
+            continue
+        if len(summary["envs"]) > 1:
+            parts += ["", f"## {env}"]
+        parts += ["", *_table(entries, summary["targets"].get(env))]
+    parts.append("")
+    return "\n".join([*parts, *_remarks(summary)])
+
+
+def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]:
+    """Header, rule and rows of one environment."""
+    finished = [entry for entry in entries if entry["status"] == "ok"]
+    success = any(entry["successes"] is not None for entry in finished) or not finished
+    returns = target is not None or not success
+    seeds = any(len(entry.get("per_seed", ())) > 1 for entry in finished)
+    header = ["method"]
+    header += ["success", "95 % interval"] * success
+    header += ["return, mean ± std"] * returns
+    header += ["mean by seed"] * (returns and seeds)
+    header += [] if target is None else [f"at least {target:g}"]
+    header += ["reward/step (best)"] * (not returns)
+    header += ["plan ms p50 / p95", "parameters", "train s", "env steps"]
+    rows = []
+    for entry in entries:
+        if entry["status"] != "ok":
+            rows.append([entry["method"], "failed", *["-"] * (len(header) - 2)])
+            continue
+        row = [entry["method"]]
+        row += _success(entry) * success
+        row += [f"{entry['return_mean']:.1f} ± {entry['return_std']:.1f}"] * returns
+        row += [_by_seed(entry)] * (returns and seeds)
+        row += [] if target is None else [_reached(entry)]
+        row += [f"{entry['reward_per_step_mean']:.2f} ({entry['reward_per_step_best']:.2f})"] * (
+            not returns
+        )
+        row += [
+            f"{entry['plan_ms_p50']:.1f} / {entry['plan_ms_p95']:.1f}",
+            f"{entry['parameters']:,}" if entry["parameters"] else "-",
+            f"{entry['train_seconds']:.0f}" if entry["parameters"] else "-",
+            f"{entry['env_steps']:,}" if entry["env_steps"] else "-",
+        ]
+        rows.append(row)
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
+
+    return [line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
+
+
+def _success(entry: dict[str, Any]) -> list[str]:
+    if entry["successes"] is None:
+        return ["-", "-"]
+    low, high = entry["ci95"]
+    return [
+        f"{entry['successes']}/{entry['episodes']} ({100 * entry['success_rate']:.0f} %)",
+        f"{100 * low:.0f} to {100 * high:.0f} %",
+    ]
+
+
+def _by_seed(entry: dict[str, Any]) -> str:
+    return ", ".join(f"{seed['return_mean']:.1f}" for seed in entry.get("per_seed", {}).values())
+
+
+def _reached(entry: dict[str, Any]) -> str:
+    text = "yes" if entry["target_reached"] else "no"
+    seeds = entry.get("per_seed", {})
+    if len(seeds) > 1:
+        text += f" ({sum(s['target_reached'] for s in seeds.values())} of {len(seeds)} seeds)"
+    return text
+
+
+def _remarks(summary: dict[str, Any]) -> list[str]:
+    """The lines under the tables."""
+    finished = [entry for entry in summary["methods"] if entry["status"] == "ok"]
+    several = len(summary["envs"]) > 1
+    tested = f"Tested on {_STATES[summary['init']]}"
+    if finished:
+        episodes = sorted({entry["episodes"] // len(entry["seeds"]) for entry in finished})
+        tested += f", {' or '.join(map(str, episodes))} episodes per seed"
+    if any(entry["successes"] is not None for entry in finished):
+        tested += "; success with Wilson's interval"
+    if any(entry["successes"] is None or "target" in entry for entry in finished):
+        tested += "; the standard deviation is over all episodes"
+    parts = [tested + ". "]
+    assets = sorted({e["assets"] for e in summary["methods"] if e.get("assets")})
+    if assets:
+        parts[-1] += f"Assets: {', '.join(assets)}. "
+    parts[-1] += (
+        "Planning time is the wall time of `predict` with one thread per process, while up to "
+        f"{summary['workers']} such processes shared {summary['cores']} cores."
+    )
+    parts[-1] += " Calls that go on with a plan, without a search, are left out."
+    for data in summary["data"]:
+        parts.append(
+            f"Recorded episodes{_in(data['env'], several)}: {data['episodes']} "
+            f"({data['successes']} successful), "
+            f"{data['steps']:,} steps, collected in {data['seconds']:.0f} s by up to "
+            f"{summary['workers']} processes."
+        )
+    own = "Train seconds hold a row's own environment steps"
+    if summary["data"]:
+        own += " (all of those of the `sb3-` rows) and not the collection of the recorded episodes"
+    parts.append(own + ".")
+    shared: dict[str, list[str]] = {}
+    for entry in summary["methods"]:
+        if entry.get("training"):
+            shared.setdefault(entry["training"], []).append(entry["method"])
+    for names in shared.values():
+        if len(names) > 1:
+            parts.append(f"Trained once, and shared: {', '.join(names)}.")
+    # A row with the same settings on all environments is described once.
+    described: dict[tuple[str, str], list[str]] = {}
+    for entry in summary["methods"]:
+        remarks = [*(f"`{override}`" for override in entry["overrides"]), *entry["notes"]]
+        if remarks:
+            key = (entry["method"], f"{'; '.join(remarks)}.")
+            described.setdefault(key, []).append(entry["env"])
+    for (name, text), envs in described.items():
+        alone = several and len(envs) < len(summary["envs"])
+        parts.append(f"{name}{_in(', '.join(envs), alone)}: {text}")
+    for entry in summary["methods"]:
+        if entry["status"] != "ok":
+            parts.append(f"{entry['method']}{_in(entry['env'], several)} failed: {entry['error']}")
+    return parts
+
+
+def _in(env: str, several: bool) -> str:
+    return f" on {env}" if several else ""
+
+
+__all__ = ["markdown"]
