@@ -1,4 +1,5 @@
 # make bench   set up .venv if need be, run the quick comparison, print its table
+# make speed   set up .venv if need be, measure speeds beside other projects
 # make test    set up .venv if need be, run the tests
 # make lint    ruff, mypy, import-linter
 # make format  let ruff format and fix
@@ -15,11 +16,11 @@ SOURCES := mbrl_agents envs benchmarks tests setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
-.PHONY: help setup bench test lint format clean
+.PHONY: help setup bench speed test lint format clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,5s/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,6s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)
 
@@ -29,6 +30,9 @@ $(READY): pyproject.toml setup.py scripts/setup.sh
 
 bench: $(READY)
 	@$(BIN)/mbrl bench quick --out runs/quick $(BENCH_OPTIONS)
+
+speed: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/mbrl bench speed --out runs/speed
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile

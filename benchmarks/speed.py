@@ -55,13 +55,14 @@ def run_speed(
     Raises:
         ValueError: for a row that there is not; the message lists those there are.
     """
-    from mbrl_agents.benchmarks.speed_env import ROWS
+    from mbrl_agents.benchmarks import speed_env, speed_planning, speed_training
 
-    unknown = set(only or ()) - set(ROWS)
+    measures = {**speed_env.ROWS, **speed_planning.ROWS, **speed_training.ROWS}
+    unknown = set(only or ()) - set(measures)
     if unknown:
-        raise ValueError(f"unknown rows {sorted(unknown)}; valid: {', '.join(ROWS)}")
+        raise ValueError(f"unknown rows {sorted(unknown)}; valid: {', '.join(measures)}")
     rows = []
-    for name, measure in ROWS.items():
+    for name, measure in measures.items():
         if only is not None and name not in only:
             continue
         try:

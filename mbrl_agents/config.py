@@ -38,7 +38,8 @@ class MethodConfig:
         method: name in the registry.
         world_model, policy, planner, objective: the configs of its components.
         training: of an agent, such as `mbrl_agents.training.fitting.TrainingConfig`.
-        behaviour: `mbrl_agents.training.imagination.BehaviourConfig`, for an actor-critic.
+        behaviour: how an actor-critic learns in imagination, one of the configs in
+            `mbrl_agents.training.imagination`.
         baseline: settings of a Stable-Baselines3 baseline.
     """
 

@@ -69,6 +69,7 @@ WORLD_MODELS = {
     "simple": _component("world_models.simple", "SimpleWorldModel"),
 }
 POLICIES = {
+    "actor": _component("policies.actor_critic", "ActorPrior"),
     "gaussian": _component("policies.pose", "GaussianPolicy"),
 }
 PLANNERS = {
@@ -81,15 +82,24 @@ OBJECTIVES = {
     "progress": _component("planners.objectives", "ProgressObjective"),
 }
 
-# A recurrent model learns from long sequences by another optimiser than a perceptron, and plans on
-# steps to go as the pose methods do.
+# A latent model that learns from recorded episodes within minutes on a CPU: docs/methods.md has the
+# trials.  What the demonstrator looked at, a bowl of six pixels, has to outweigh the rest of the
+# picture, and short sequences buy more gradient steps.  It plans on steps to go like the pose
+# methods.
 _DREAMER = {
     "world_model.progress": True,
+    "world_model.imitation_weight": 100.0,
+    "world_model.normalise": True,
+    "world_model.reconstructed": 0.25,
+    "world_model.strided": True,
     "training.optimizer": "laprop",
-    "training.learning_rate": 4e-4,
-    "training.policy_learning_rate": 1e-3,
+    "training.learning_rate": 2e-3,
     "training.batch_size": 16,
-    "training.sequence_length": 32,
+    "training.sequence_length": 16,
+    "training.model_steps": 1600,
+    "training.policy_learning_rate": 1e-3,
+    "training.policy_steps": 800,
+    "training.evaluate_every": 400,
 }
 
 METHODS = {
@@ -133,12 +143,24 @@ METHODS = {
         ),
         Method(
             "dreamer-cem",
-            "random CEM over DreamerV3 latents, planning on steps to go",
+            "random CEM over DreamerV3 latents, planning on the predicted reward",
             world_model="dreamer_v3",
             planner="cem",
             objective="progress",
+            # Steps to go are learned from successes alone; searched far from them, they promise
+            # success anywhere.  The weight leaves the choice to reward, and to ending.
             defaults=_DREAMER
-            | {"planner.horizon": 30, "planner.hold": 3, "objective.mode": "mean"},
+            | {
+                "planner.horizon": 18,
+                "planner.hold": 3,
+                "planner.replan": 3,
+                "planner.samples": 64,
+                "planner.iterations": 3,
+                "planner.init_std": 0.5,
+                "objective.mode": "mean",
+                "objective.reward": 10_000.0,
+                "objective.end_reward": 4.0,
+            },
         ),
         Method(
             "dreamer-policy",
@@ -156,7 +178,25 @@ METHODS = {
             policy="gaussian",
             planner="policy-guided-cem",
             objective="progress",
-            defaults=_DREAMER,
+            # One model cannot say where it is unsure: it must promise two steps to be believed.
+            defaults=_DREAMER | {"planner.margin": 2.0},
+        ),
+        Method(
+            "dreamer-actor-cem",
+            "CEM around the plan of an actor learned in imagination on DreamerV3 latents",
+            world_model="dreamer_v3",
+            policy="actor",
+            planner="policy-guided-cem",
+            objective="progress",
+            behaviour="mbrl_agents.training.imagination:ImaginationConfig",
+            # Imitation, or the actor leaves what the model was shown.  A step of imagination costs
+            # more than one of cloning, hence the smaller batch.
+            defaults=_DREAMER
+            | {
+                "planner.margin": 2.0,
+                "policy.imitation_weight": 1.0,
+                "training.policy_batch_size": 256,
+            },
         ),
         Method(
             "dreamer",

@@ -55,7 +55,7 @@ class DreamerPolicy(ActingPolicy):
         self.world_model = DreamerV3(
             config.world_model, observation_space, action_space, generator=generator
         )
-        self.behaviour = Behaviour(
+        self.behaviour = Behaviour.fresh(
             config.behaviour,
             self.world_model,
             discrete=isinstance(action_space, spaces.Discrete),

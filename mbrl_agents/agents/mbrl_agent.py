@@ -22,15 +22,13 @@ from mbrl_agents.agents.run_files import (
     POLICY_FILE,
     SavedAgent,
     append_rows,
+    trim_rows,
     write_run,
 )
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.training.fitting import (
-    Progress,
-    fit_policy,
-    fit_world_model,
-    prepare,
-)
+from mbrl_agents.training.checkpoints import load_meta
+from mbrl_agents.training.fit_actor import fit_prior
+from mbrl_agents.training.fitting import Progress, fit_world_model, prepare
 
 
 class MBRLAgent(ModelBasedAgent):
@@ -121,6 +119,9 @@ class MBRLAgent(ModelBasedAgent):
 
         def arguments(phase: str, steps: int) -> dict[str, Any]:
             file = None if run is None else run / f"{phase}.checkpoint.safetensors"
+            if logs is not None:
+                reached = load_meta(file)["done"] if file is not None and file.is_file() else 0
+                trim_rows(logs, phase, reached)
             return {
                 "steps": training.refit_steps if refit else steps,
                 "refit": refit,
@@ -138,13 +139,15 @@ class MBRLAgent(ModelBasedAgent):
             )
             metrics |= {f"world_model/{k}": v for k, v in result.metrics.items()}
             labels = train.label[train.label.isfinite().all(-1)]
-            if self.policy.prior is not None and (len(labels) or not refit):
-                result = fit_policy(
-                    self.policy.prior,
+            prior = self.policy.prior
+            if prior is not None and (len(labels) or not refit or not _needs_labels(prior)):
+                result = fit_prior(
+                    prior,
                     model,
                     train,
                     held,
                     training,
+                    behaviour=self.config.behaviour,
                     **arguments("policy", training.policy_steps),
                 )
                 metrics |= {f"policy/{k}": v for k, v in result.metrics.items()}
@@ -176,7 +179,8 @@ class MBRLAgent(ModelBasedAgent):
         """
         if self.env is None:
             raise ValueError("learn needs an environment: call set_env first")
-        if self.policy.prior is not None and not self.fitted:
+        prior = self.policy.prior
+        if prior is not None and not self.fitted and _needs_labels(prior):
             raise ValueError(
                 f"{self.config.method!r} starts from a cloned policy: fit it to demonstrations "
                 "before learning from its own experience"
@@ -248,3 +252,8 @@ class MBRLAgent(ModelBasedAgent):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "episodes"]
+
+
+def _needs_labels(prior: Any) -> bool:
+    """Whether a prior learns from a demonstrator's labels only, as cloning does."""
+    return bool(getattr(prior, "needs_labels", True))

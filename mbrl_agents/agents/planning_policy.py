@@ -86,6 +86,12 @@ class PlanningPolicy(ActingPolicy):
         self.config = config
         self.planner: Any = PLANNERS[recipe.planner].load()[0](config.planner)
         self.objective: Any = OBJECTIVES[recipe.objective].load()[0](config.objective)
+        value = getattr(self.prior, "value", None)
+        if value is not None and hasattr(self.world_model, "attach_value"):
+            # A critic that nobody reads would cost a fifth of a search.
+            steps = bool(getattr(config.world_model, "progress", False))
+            read = self.objective.reads_value(steps_to_go=steps)
+            self.world_model.attach_value(value if read else None)
 
     # -- acting --------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+FEW_CLASSES = 8
 
 
 def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
@@ -16,8 +17,19 @@ def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
     logits = logits.float()
     if not unimix:
         return logits.log_softmax(-1)
-    probs = (1.0 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1]
+    probs = (1.0 - unimix) * _softmax(logits) + unimix / logits.shape[-1]
     return probs.log()
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension.
+
+    On a CPU torch works through the last dimension row by row: with a handful of classes the same
+    over the dimension before, where rows lie side by side, takes a ninth of the time.
+    """
+    if logits.shape[-1] > FEW_CLASSES or logits.ndim < 2 or logits.device.type != "cpu":
+        return logits.softmax(-1)
+    return logits.transpose(-1, -2).contiguous().softmax(-2).transpose(-1, -2).contiguous()
 
 
 def gumbel(
@@ -38,7 +50,7 @@ def one_hot_sample(log_probs: Tensor, noise: Tensor | None) -> Tensor:
     The value is ``onehot + p - stop(p)`` (Bengio et al. 2013).
     """
     chosen = (log_probs if noise is None else log_probs + noise).argmax(-1)
-    hard = F.one_hot(chosen, log_probs.shape[-1]).to(log_probs.dtype)
+    hard = torch.zeros_like(log_probs).scatter_(-1, chosen[..., None], 1.0)
     if not log_probs.requires_grad:
         return hard
     probs = log_probs.exp()

@@ -77,13 +77,13 @@ class TwoHot:
     def mean(self) -> Tensor:
         """``(...)`` expected value.
 
-        Bins of opposite sign are added to each other first: uniform probabilities then give
-        exactly 0, which a plain sum over values up to 5e8 does not.
+        Probabilities of bins of opposite sign are subtracted from each other first: uniform ones
+        then give exactly 0, which a plain sum over values up to 5e8 does not.
         """
-        weighted = self.logits.softmax(-1) * self.bins
-        half = weighted.shape[-1] // 2
-        pairs = weighted[..., half + 1 :] + weighted[..., :half].flip(-1)
-        return weighted[..., half] + pairs.sum(-1)
+        probs = self.logits.softmax(-1)
+        half = probs.shape[-1] // 2  # the bin in the middle is 0
+        odd = probs[..., half + 1 :] - probs[..., :half].flip(-1)
+        return (odd * self.bins[half + 1 :]).sum(-1)
 
     def loss(self, target: Tensor) -> Tensor:
         """``(...)`` cross entropy to the two-hot weights of ``target`` ``(...)``.

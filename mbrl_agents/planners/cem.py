@@ -193,7 +193,7 @@ class CEMPlanner:
             rollout = model.imagine(repeated, actions.flatten(0, 1))
             scores = objective.score(rollout).float().reshape(search.batch, config.samples)
             scores = self._adjusted(scores, actions, start, search)
-            scores = torch.where(scores.isfinite(), scores, -torch.inf)
+            scores = scores.nan_to_num(-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
             if first is None:
                 first = (candidates[:, 0].clone(), scores[:, 0].clone())
             search.update(candidates, options, scores)
@@ -231,19 +231,25 @@ class _Search:
         self.decisions = -(-config.horizon // config.hold)
         self.binary = sorted({d % action_size for d in config.binary_dims or ()})
         self.continuous = [d for d in range(action_size) if d not in self.binary]
-        self.table = SwitchTable(self.decisions, device)
+        # What a search without binary dimensions or held decisions never reads is not built: a
+        # small model's search is over in ten milliseconds.
+        if self.binary:
+            self.table = SwitchTable(self.decisions, device)
         scale = config.std_scale_by_dim or (1.0,) * action_size
         if len(scale) != action_size:
             raise ValueError(f"std_scale_by_dim has {len(scale)} entries for {action_size} actions")
         self.scale = torch.tensor(scale, dtype=torch.float32, device=device)
-        self.max_std = config.init_std * self.scale[self.continuous]
-        self.min_std = config.min_std * self.scale[self.continuous]
-        self.step_decision = torch.arange(config.horizon, device=device) // config.hold
-        member = torch.arange(self.decisions, device=device)[:, None] == self.step_decision
-        self.pool = member / member.sum(1, keepdim=True)  # (n, H)
-        gap = torch.arange(self.decisions, device=device)
-        correlation = config.correlation ** (gap[:, None] - gap).abs()
-        self.mix = torch.linalg.cholesky(correlation.float()) if config.correlation else None
+        self.max_std = config.init_std * self.inner(self.scale)
+        self.min_std = config.min_std * self.inner(self.scale)
+        if config.hold > 1:
+            self.step_decision = torch.arange(config.horizon, device=device) // config.hold
+            member = torch.arange(self.decisions, device=device)[:, None] == self.step_decision
+            self.pool = member / member.sum(1, keepdim=True)  # (n, H)
+        self.mix = None
+        if config.correlation:
+            gap = torch.arange(self.decisions, device=device)
+            correlation = config.correlation ** (gap[:, None] - gap).abs()
+            self.mix = torch.linalg.cholesky(correlation.float())
 
     def blank(self) -> _Start:
         """Zero knowledge: the middle of the bounds and the initial std."""
@@ -253,6 +259,10 @@ class _Search:
         known = torch.zeros(self.batch, dtype=torch.bool, device=self.device)
         std = config.init_std * self.scale.expand_as(mean)
         return _Start(mean, std, known, mean[:, None][:, :0])
+
+    def inner(self, actions: Tensor) -> Tensor:
+        """The continuous dimensions ``(..., C)`` of ``(..., A)``."""
+        return actions[..., self.continuous] if self.binary else actions
 
     def to_steps(self, plans: Tensor) -> Tensor:
         """Decisions ``(B, K, n, A)`` to control steps ``(B, K, H, A)``."""
@@ -264,13 +274,14 @@ class _Search:
 
     def begin(self, start: _Start) -> None:
         mean, config = self.to_decisions(start.mean), self.config
-        self.mean = mean[..., self.continuous].clamp(config.low, config.high)
-        std = self.to_decisions(start.std)[..., self.continuous]
-        self.std = torch.minimum(torch.maximum(std, self.min_std), self.max_std)
-        uniform = self.table.uniform(self.batch, len(self.binary))
-        likely = self.table.nearest(mean[..., self.binary].transpose(1, 2))  # (B, G)
-        warm = self.table.concentrated(likely, config.warm_mass)
-        self.switch = torch.where(start.known[:, None, None], warm, uniform)
+        self.mean = self.inner(mean).clamp(config.low, config.high)
+        std = self.inner(self.to_decisions(start.std))
+        self.std = torch.clamp(std, self.min_std, self.max_std)
+        if self.binary:
+            uniform = self.table.uniform(self.batch, len(self.binary))
+            likely = self.table.nearest(mean[..., self.binary].transpose(1, 2))  # (B, G)
+            warm = self.table.concentrated(likely, config.warm_mass)
+            self.switch = torch.where(start.known[:, None, None], warm, uniform)
         shape = (self.batch, 0, self.decisions, self.action_size)
         self.kept = torch.empty(shape, device=self.device)
         self.kept_options = torch.empty(
@@ -294,6 +305,8 @@ class _Search:
 
     def central(self) -> tuple[Tensor, Tensor]:
         """The mean with the likeliest switches: options ``(B, G)``, plan ``(B, n, A)``."""
+        if not self.binary:
+            return torch.empty((self.batch, 0), dtype=torch.long, device=self.device), self.mean
         options = self.switch.argmax(-1)
         return options, self.compose(self.mean[:, None], options[:, None])[:, 0]
 
@@ -308,7 +321,7 @@ class _Search:
         if self.mix is not None:
             noise = self.mix @ noise
         noise[0] = 0.0
-        plans = self.mean[:, None] + self.std[:, None] * noise
+        plans = torch.addcmul(self.mean[:, None], self.std[:, None], noise)
         options = torch.empty((self.batch, config.samples, 0), dtype=torch.long, device=self.device)
         if self.binary:
             draws = torch.rand(
@@ -318,7 +331,7 @@ class _Search:
             options[:, 0] = self.switch.argmax(-1)
         if extras is not None and extras.shape[1]:
             count = 1 + extras.shape[1]
-            plans[:, 1:count] = extras[..., self.continuous]
+            plans[:, 1:count] = self.inner(extras)
             if self.binary:
                 signs = extras[..., self.binary].transpose(-1, -2)
                 options[:, 1:count] = self.table.nearest(signs)
@@ -328,41 +341,45 @@ class _Search:
         """Refit to the elites among new and kept candidates."""
         config = self.config
         plans = torch.cat([self.kept, plans], 1)
-        options = torch.cat([self.kept_options, options], 1)
         scores = torch.cat([self.kept_scores, scores], 1)
         top, order = scores.topk(config.elites, 1)  # (B, k)
-        rows = torch.arange(self.batch, device=self.device)[:, None]
-        elites, chosen = plans[rows, order], options[rows, order]
-        finite = top.isfinite()
+        elites = torch.take_along_dim(plans, order[..., None, None], 1)
+        finite = top > -torch.inf  # whatever else is not finite has become minus infinity
 
         better = self.active & (top[:, 0] > self.best_score)
         self.best = torch.where(better[:, None, None], elites[:, 0], self.best)
         self.best_score = torch.where(better, top[:, 0], self.best_score)
-        keep = config.keep_elites
-        self.kept, self.kept_options = elites[:, :keep], chosen[:, :keep]
-        self.kept_scores = top[:, :keep]
+        self.kept, self.kept_scores = elites[:, : config.keep_elites], top[:, : config.keep_elites]
 
         # The population's std, which one elite leaves at 0 (the floor) and not at NaN.
-        weight = finite.float() / finite.sum(1, keepdim=True).clamp_min(1)
-        column = weight[:, :, None, None]
-        values = elites[..., self.continuous]
-        mean = (column * values).sum(1)
-        std = (column * (values - mean[:, None]) ** 2).sum(1).sqrt()
-        change = self.active & finite.any(1)
-        old, row = config.momentum, change[:, None, None]
-        mean = torch.where(row, old * self.mean + (1 - old) * mean, self.mean)
-        std = torch.where(row, old * self.std + (1 - old) * std, self.std)
+        values = self.inner(elites)
+        if top.device.type == "cpu" and bool(finite[:, -1].all()):  # elites come best first
+            std, mean = torch.std_mean(values, 1, correction=0)
+            weight = None
+        else:
+            weight = finite / finite.sum(1, keepdim=True).clamp_min(1)
+            column = weight[:, :, None, None]
+            mean = (column * values).sum(1)
+            std = (column * (values - mean[:, None]).square()).sum(1).sqrt()
+        # Where not even the first is finite there is nothing to fit to.
+        change = self.active & finite[:, 0]
+        rate = (1 - config.momentum) * change[:, None, None]  # 0 leaves the distribution as it is
+        mean = torch.lerp(self.mean, mean, rate)
+        std = torch.lerp(self.std, std, rate)
         if self.binary:
+            options = torch.cat([self.kept_options, options], 1)
+            chosen = torch.take_along_dim(options, order[..., None], 1)
+            self.kept_options = chosen[:, : config.keep_elites]
             hits = torch.nn.functional.one_hot(chosen, len(self.table.values))  # (B, k, G, 2 n)
-            switch = (column * hits).sum(1)
+            switch = hits.float().mean(1) if weight is None else (column * hits).sum(1)
             # A little of everything, so that a switch time nobody drew can still come back.
             switch = 0.95 * switch + 0.05 / len(self.table.values)
-            self.switch = torch.where(row, old * self.switch + (1 - old) * switch, self.switch)
+            self.switch = torch.lerp(self.switch, switch, rate)
         if config.tolerance:
             moved = (mean - self.mean).abs().flatten(1).amax(1)
             self.active = self.active & (moved >= config.tolerance)
         self.mean = mean
-        self.std = torch.minimum(torch.maximum(std, self.min_std), self.max_std)
+        self.std = torch.clamp(std, self.min_std, self.max_std)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and std of the distribution per control step, ``(B, H, A)`` each."""

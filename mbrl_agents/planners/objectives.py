@@ -36,15 +36,19 @@ class ReturnObjective:
     def __init__(self, config: ReturnObjectiveConfig | None = None) -> None:
         self.config = config or ReturnObjectiveConfig()
 
+    def reads_value(self, *, steps_to_go: bool) -> bool:
+        """Whether rollouts, with ``steps_to_go`` or without, need a value as well."""
+        return self.config.terminal_value
+
     def score(self, rollout: Rollout) -> Tensor:
         horizon = rollout.reward.shape[1]
-        steps = torch.arange(horizon + 1, device=rollout.reward.device)
-        discount = self.config.discount**steps  # (H + 1,)
-        running = _running(rollout.continues)
-        score = (discount[:-1] * running * rollout.reward).sum(1)
+        powers = [self.config.discount**step for step in range(horizon + 1)]
+        discount = rollout.reward.new_tensor(powers)
+        alive = torch.cumprod(rollout.continues, 1)
+        later = (discount[1:-1] * alive[:, :-1] * rollout.reward[:, 1:]).sum(1)
+        score = rollout.reward[:, 0] + later
         if self.config.terminal_value and rollout.value is not None:
-            alive = running[:, -1] * rollout.continues[:, -1]
-            score = score + discount[-1] * alive * rollout.value[:, -1]
+            score = score + powers[-1] * alive[:, -1] * rollout.value[:, -1]
         return _penalised(score, rollout, self.config.disagreement)
 
 
@@ -87,6 +91,10 @@ class ProgressObjective:
 
     def __init__(self, config: ProgressObjectiveConfig | None = None) -> None:
         self.config = config or ProgressObjectiveConfig()
+
+    def reads_value(self, *, steps_to_go: bool) -> bool:
+        """Whether rollouts, with ``steps_to_go`` or without, need a value as well."""
+        return not steps_to_go
 
     def score(self, rollout: Rollout) -> Tensor:
         to_go = rollout.steps_to_go

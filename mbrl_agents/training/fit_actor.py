@@ -178,13 +178,14 @@ def fit_actor(
         keep_best=False,
     )
     total = float(train.action.double().abs().sum() + train.reward.double().sum())
+    data = f"{len(train)} steps, {total:.9g}"
     return optimise(
         parts,
         loss,
         steps=config.policy_steps if steps is None else steps,
         config=config,
         phase="policy",
-        identity=f"{settings}, {actor.config}, imitation {imitation}, {len(train)} steps, {total:.9g}",
+        identity=f"{settings}, {actor.config}, imitation {imitation}, {data}",
         held_out=evaluate if held_out is not None else None,
         progress=progress,
         checkpoint=checkpoint,

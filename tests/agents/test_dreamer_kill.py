@@ -70,11 +70,18 @@ def offline(out: Path, data: Path) -> list:
     return ["dreamer-policy", "--data", data, "--out", out, *OFFLINE]
 
 
+def actor(out: Path, data: Path) -> list:
+    """A prior that is trained in imagination."""
+    return ["dreamer-actor-cem", "--data", data, "--out", out, "behaviour.imagination=3",
+            "policy.units=16", "training.policy_batch_size=64", *OFFLINE]  # fmt: skip
+
+
 def commands(data: Path) -> dict[str, Callable[[Path], list]]:
     return {
         "online": online,
         "offline": lambda out: offline(out, data),
         "both": lambda out: both(out, data),
+        "actor": lambda out: actor(out, data),
     }
 
 
@@ -102,12 +109,15 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if "safetensors" in p.name], partial
 
 
-@pytest.mark.parametrize("kind", ["online", "offline", "both"])
+KINDS = ["online", "offline", "both", "actor"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_twice_at_any_moment(kind, data, tmp_path):
     command = commands(data)[kind]
     assert train(command(tmp_path / "whole")) == 0
     took = json.loads((tmp_path / "whole" / "run.json").read_text())["train_seconds"]
-    draw = np.random.default_rng(["online", "offline", "both"].index(kind))
+    draw = np.random.default_rng(KINDS.index(kind))
     codes = [
         train(command(tmp_path / "killed"), kill_after=took * share)
         for share in draw.uniform(0.1, 0.4, 2)
@@ -131,6 +141,11 @@ WRITES = {
         ("policy.checkpoint.safetensors", 1),
         ("policy.checkpoint.safetensors", 2),
         ("model.safetensors", 1),
+    ],
+    "actor": [
+        ("policy.checkpoint.safetensors", 1),
+        ("policy.checkpoint.safetensors", 3),
+        ("policy.safetensors", 1),
     ],
     "both": [
         ("fit.checkpoint.safetensors", 2),

@@ -5,9 +5,14 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import mbrl_agents
 import toy_grasp
+from mbrl_agents.protocols import tree_map
+from mbrl_agents.training.batches import EpisodeTensors
+from mbrl_agents.training.fit_actor import encode_states, fit_prior
+from mbrl_agents.training.fitting import fit_world_model
 
 SMALL = {
     "world_model": {"deter": 64, "hidden": 32, "units": 32, "depth": 2, "stoch": 8, "classes": 4},
@@ -24,6 +29,15 @@ PLANNERS = {
     "dreamer-cem": {**QUICK, "hold": 2},
     "dreamer-policy": {},
     "dreamer-policy-cem": {**QUICK, "policy_samples": 3},
+    "dreamer-actor-cem": {**QUICK, "policy_samples": 3},
+}
+# What a method needs to be quick beside SMALL.
+OWN = {
+    "dreamer-actor-cem": {
+        "policy": {"units": 32},
+        "behaviour": {"imagination": 3},
+        "training": {**SMALL["training"], "policy_batch_size": 64},
+    }
 }
 
 
@@ -83,7 +97,8 @@ def roll(agent, steps=5):
 
 @pytest.mark.parametrize("name", PLANNERS)
 def test_it_learns_from_pictures_plans_and_is_saved(name, episodes, tmp_path):
-    agent = mbrl_agents.make_agent(name, make_env(), **SMALL, planner=PLANNERS[name])
+    settings = {**SMALL, **OWN.get(name, {}), "planner": PLANNERS[name]}
+    agent = mbrl_agents.make_agent(name, make_env(), **settings)
     metrics = agent.fit(episodes, folder=tmp_path / "run")
     assert metrics["world_model/train/images"] > 0
     assert np.isfinite(list(metrics.values())).all()
@@ -92,6 +107,67 @@ def test_it_learns_from_pictures_plans_and_is_saved(name, episodes, tmp_path):
     assert np.abs(actions).max() <= 1
     loaded = mbrl_agents.load(tmp_path / "run", make_env())
     np.testing.assert_allclose(roll(loaded), actions, atol=1e-6)
+    weights = agent.policy.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in loaded.policy.state_dict().items())
+
+
+ACTOR = {
+    "world_model": SMALL["world_model"],
+    "policy": {"units": 32, "imitation_weight": 0.0},
+    "behaviour": {"imagination": 8},
+    "planner": {**QUICK, "policy_samples": 3},
+    "training": {
+        **SMALL["training"],
+        "model_steps": 150,
+        "policy_batch_size": 96,
+        "policy_learning_rate": 3e-3,
+    },
+}
+
+
+def test_an_actor_imagines_more_reward_after_training_than_before():
+    data = EpisodeTensors(toy_grasp.demonstrations(6))
+    env = gymnasium.make("toy_grasp:ToyGrasp-v0")
+    agent = mbrl_agents.make_agent("dreamer-actor-cem", env, **ACTOR)
+    model, prior, config = agent.policy.world_model, agent.policy.prior, agent.config
+    fit_world_model(model, data, None, config.training)
+    starts = tree_map(lambda x: x[::4], encode_states(model, data))
+
+    @torch.no_grad()
+    def imagined() -> float:
+        plan = prior.propose(model, starts, 8).mean
+        return float(model.imagine(starts, plan).reward.sum(1).mean())
+
+    before = imagined()
+    fit_prior(prior, model, data, None, config.training, behaviour=config.behaviour, steps=100)
+    assert imagined() > before + 0.2
+
+
+def test_an_actor_goes_on_learning_without_labels():
+    env = gymnasium.make("toy_grasp:ToyGrasp-v0")
+    settings = {
+        **ACTOR,
+        "training": {
+            **ACTOR["training"],
+            "model_steps": 10,
+            "policy_steps": 5,
+            "refit_steps": 5,
+            "random_steps": 150,
+            "round_steps": 130,
+        },
+    }
+    agent = mbrl_agents.make_agent("dreamer-actor-cem", env, **settings)
+    agent.learn(130)
+    before = {key: value.clone() for key, value in agent.policy.prior.state_dict().items()}
+    agent.learn(130, reset_num_timesteps=False)
+    after = agent.policy.prior.state_dict()
+    for part in ("actor", "critic"):
+        assert any(not torch.equal(before[k], v) for k, v in after.items() if k.startswith(part))
+    # With imitation it needs somebody to imitate, as a cloned policy does.
+    settings["policy"] = {"units": 32, "imitation_weight": 1.0}
+    agent = mbrl_agents.make_agent("dreamer-actor-cem", env, **settings)
+    with pytest.raises(ValueError, match="fit it to demonstrations"):
+        agent.learn(10)
 
 
 def test_latents_are_carried_from_step_to_step(episodes):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mbrl_agents.benchmarks import speed, speed_env
+from mbrl_agents.benchmarks import speed, speed_env, speed_planning, speed_training
 
 
 def test_rows_are_medians_and_ratios(tmp_path):
@@ -52,6 +52,8 @@ def test_rows_are_chosen_by_name_and_told_one_by_one(monkeypatch):
         return speed.compared(name, [(0.001, 0.003)], 1, "fake")
 
     monkeypatch.setattr(speed_env, "ROWS", dict.fromkeys("abc", measure))
+    monkeypatch.setattr(speed_planning, "ROWS", {})
+    monkeypatch.setattr(speed_training, "ROWS", {})
     told = []
     rows = speed.run_speed(told.append)
     assert [row.id for row in rows] == ["a", "b", "c"]

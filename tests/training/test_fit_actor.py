@@ -12,10 +12,11 @@ from mbrl_agents import make_planner, make_world_model
 from mbrl_agents.nn.symlog import symexp_bins, two_hot
 from mbrl_agents.planners.objectives import ReturnObjective
 from mbrl_agents.policies.actor import Actor, ActorConfig
+from mbrl_agents.policies.actor_critic import ActorPrior, ActorPriorConfig
 from mbrl_agents.training.batches import EpisodeTensors
-from mbrl_agents.training.fit_actor import encode_states, fit_actor
+from mbrl_agents.training.fit_actor import encode_states, fit_actor, fit_prior
 from mbrl_agents.training.fitting import filtered
-from mbrl_agents.training.imagination import BehaviourConfig
+from mbrl_agents.training.imagination import ImaginationConfig
 from mbrl_agents.training.optimise import TrainingConfig
 
 SPACE = spaces.Dict({"pose": spaces.Box(-np.inf, np.inf, (21,), np.float32)})
@@ -28,7 +29,7 @@ CONFIG = TrainingConfig(
     evaluate_every=20,
     checkpoint_every=20,
 )
-SHORT = BehaviourConfig(imagination=3)
+SHORT = ImaginationConfig(imagination=3)
 
 
 class Pays(torch.nn.Module):
@@ -117,6 +118,31 @@ def test_an_interrupted_fit_resumes_exactly(data, tmp_path):
     fit_actor(resumed, model, *data, CONFIG, behaviour=SHORT, checkpoint=file)
     left, right = whole.state_dict(), resumed.state_dict()
     assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_a_prior_is_trained_with_its_critic_and_resumes_exactly(data, tmp_path):
+    def stop(phase, done, total, row):
+        if done == 40:
+            raise KeyboardInterrupt
+
+    def fit(**arguments):
+        model, _ = build()
+        prior = ActorPrior(ActorPriorConfig(units=16, imitation_weight=0.1), model.feature_size, 7)
+        try:
+            result = fit_prior(prior, model, *data, CONFIG, behaviour=SHORT, **arguments)
+        except KeyboardInterrupt:
+            result = None
+        return prior, result
+
+    whole, result = fit()
+    assert result.metrics["held_out/label_error"] > 0
+    assert any(parameter.abs().max() > 0 for parameter in whole.critic.network[-1].parameters())
+    file = tmp_path / "policy.checkpoint.safetensors"
+    assert fit(checkpoint=file, progress=stop)[1] is None
+    resumed, again = fit(checkpoint=file)
+    left, right = whole.state_dict(), resumed.state_dict()
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    assert again.history == result.history
 
 
 def test_what_it_cannot_learn_is_refused(data):

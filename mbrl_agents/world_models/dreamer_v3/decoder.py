@@ -110,6 +110,7 @@ class Decoder(nn.Module):
         grouped = self.from_deter(deter).reshape(len(deter), self.blocks, height, width, -1)
         x = grouped.permute(0, 1, 4, 2, 3).flatten(1, 2)
         x = x + self.from_stoch(latent).reshape(x.shape)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = F.silu(self.base_norm(x))
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.silu(norm(conv(x)))

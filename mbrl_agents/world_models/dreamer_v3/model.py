@@ -168,10 +168,11 @@ class DreamerV3(nn.Module):
         with self.precision():
             noise = self._noise(tuple(actions.shape[:2]), generator)
             embedded = self.rssm.embed_action(actions)
+            parts = self.rssm.recurrent_parts()
             found = []
             for step in range(actions.shape[1]):
                 state = self.rssm.imagine_embedded(
-                    state, embedded[:, step], None if noise is None else noise[:, step]
+                    state, embedded[:, step], None if noise is None else noise[:, step], parts
                 )
                 found.append(self.rssm.features(state))
             features = torch.stack(found, 1).float()

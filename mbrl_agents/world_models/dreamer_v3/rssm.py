@@ -13,6 +13,9 @@ from mbrl_agents.world_models.dreamer_v3.config import DreamerV3Config
 State = dict[str, Tensor]
 """``deter`` ``(B, D)``: the recurrent state ``h``; ``stoch`` ``(B, G, n)``: one-hot ``z``."""
 
+Parts = tuple[Tensor, Tensor]
+"""Weights of the first recurrent layer, see `BlockLinear.parts`."""
+
 
 class RSSM(nn.Module):
     """``h' = f(h, z, a)``, prior ``p(z' | h')`` and posterior ``q(z' | h', tokens)``.
@@ -86,19 +89,31 @@ class RSSM(nn.Module):
         """``(..., A)`` to ``(..., hidden)``; actions beyond [-1, 1] count as at the bound."""
         return self.from_action(action / action.detach().abs().clamp_min(1.0))
 
-    def advance(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        """The next ``h`` ``(B, D)`` from ``h``, flat ``z`` ``(B, G n)`` and an embedded action."""
+    def recurrent_parts(self) -> Parts:
+        """Weights of the recurrent part as `advance` multiplies them, to be taken once a loop."""
+        first = self.dynamics[0]
+        assert isinstance(first, BlockLinear)
+        return first.parts()
+
+    def advance(
+        self, deter: Tensor, stoch: Tensor, action: Tensor, parts: Parts | None = None
+    ) -> Tensor:
+        """The next ``h`` ``(B, D)`` from ``h``, flat ``z`` ``(B, G n)`` and an embedded action.
+
+        Args:
+            parts: see `recurrent_parts`.
+        """
         inputs = torch.cat([self.from_deter(deter), self.from_stoch(stoch), action], -1)
         x = deter
         for layer, (linear, norm) in enumerate(
             zip(self.dynamics, self.dynamics_norms, strict=True)
         ):
-            x = F.silu(norm(linear(x, inputs) if layer == 0 else linear(x)))
+            x = F.silu(norm(linear(x, inputs, parts) if layer == 0 else linear(x)))
         gates = self.gates(x).reshape(len(deter), self.blocks, 3, -1)
-        reset, candidate, update = (part.reshape(len(deter), -1) for part in gates.unbind(2))
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        reset, candidate, update = gates.unbind(2)  # (B, blocks, D / blocks) each
+        candidate = _tanh(torch.sigmoid(reset) * candidate).reshape_as(deter)
         # The -1 makes a fresh model remember rather than overwrite.
-        update = torch.sigmoid(update - 1.0)
+        update = torch.sigmoid(update - 1.0).reshape_as(deter)
         return torch.lerp(deter, candidate.to(deter.dtype), update.to(deter.dtype))
 
     def log_probs(self, logits: Tensor) -> Tensor:
@@ -117,10 +132,21 @@ class RSSM(nn.Module):
         """
         return self.imagine_embedded(state, self.embed_action(action), noise)
 
-    def imagine_embedded(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
-        """`imagine_step` after an embedded action."""
-        deter = self.advance(state["deter"], state["stoch"].flatten(1), action)
-        return {"deter": deter, "stoch": one_hot_sample(self.prior_log_probs(deter), noise)}
+    def imagine_embedded(
+        self,
+        state: State,
+        action: Tensor,
+        noise: Tensor | None = None,
+        parts: Parts | None = None,
+    ) -> State:
+        """`imagine_step` after an embedded action; ``parts``: see `recurrent_parts`."""
+        deter = self.advance(state["deter"], state["stoch"].flatten(1), action, parts)
+        logits = self.prior(deter)
+        if noise is None and not logits.requires_grad:
+            # The most likely class is that of the raw logits: nothing else is asked of them.
+            logits = logits.unflatten(-1, (self.stoch, self.classes)).float()
+            return {"deter": deter, "stoch": one_hot_sample(logits, None)}
+        return {"deter": deter, "stoch": one_hot_sample(self.log_probs(logits), noise)}
 
     def observe(
         self,
@@ -148,6 +174,7 @@ class RSSM(nn.Module):
         first = self._first_of_posterior()
         tokens = F.linear(tokens, first.linear.weight[:, self.deter :], first.linear.bias)
         weight = first.linear.weight[:, : self.deter]
+        parts = self.recurrent_parts()
         deter, stoch = state["deter"], state["stoch"].flatten(1)
         deters, stochs, posteriors = [], [], []
         for step in range(tokens.shape[1]):
@@ -159,6 +186,7 @@ class RSSM(nn.Module):
                 keep[:, step],
                 weight,
                 None if noise is None else noise[:, step],
+                parts,
             )
             stoch = drawn.flatten(1)
             deters.append(deter)
@@ -176,6 +204,7 @@ class RSSM(nn.Module):
         keep: Tensor,
         weight: Tensor,
         noise: Tensor | None,
+        parts: Parts | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One step of `observe`: the next ``h``, ``z`` and the posterior's log-probabilities.
 
@@ -186,8 +215,9 @@ class RSSM(nn.Module):
             keep: ``(B, 1)`` 0 where an episode begins.
             weight: ``(hidden, D)`` that layer's weight on ``h``.
             noise: Gumbel noise ``(B, G, n)``, or None.
+            parts: see `recurrent_parts`.
         """
-        deter = self.advance(deter * keep, stoch * keep, action)
+        deter = self.advance(deter * keep, stoch * keep, action, parts)
         stack = self.posterior[0]
         assert isinstance(stack, nn.Sequential)
         x = F.silu(self._first_of_posterior().norm(F.linear(deter, weight) + token))
@@ -202,3 +232,11 @@ class RSSM(nn.Module):
         first = stack[0]
         assert isinstance(first, Dense)
         return first
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent; where no gradient is wanted by the logistic function, which takes a CPU
+    half of the time."""
+    if x.requires_grad or x.device.type != "cpu" or x.dtype != torch.float32:
+        return torch.tanh(x)
+    return torch.sigmoid(2.0 * x).mul_(2.0).sub_(1.0)
