@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,12 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def cpu_seconds() -> float:
+    """CPU time of the processes this one has started and waited for."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom mbrl_agents.cli.main import app\n"
@@ -47,10 +53,10 @@ def test_help_needs_no_torch() -> None:
         "heavy = {'torch', 'stable_baselines3', 'mujoco', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    began = time.perf_counter()
+    began = cpu_seconds()
     subprocess.run([sys.executable, "-c", code], check=True)
-    # Half a second on an idle machine; tests run beside others.
-    assert time.perf_counter() - began < 3.0
+    # Half a second.  Not by the clock, which counts what runs beside the tests as well.
+    assert cpu_seconds() - began < 3.0
 
 
 @pytest.mark.parametrize(
