@@ -155,7 +155,7 @@ METHODS = {
                 "planner.hold": 3,
                 "planner.replan": 3,
                 "planner.samples": 64,
-                "planner.iterations": 3,
+                "planner.iterations": 2,
                 "planner.init_std": 0.5,
                 "objective.mode": "mean",
                 "objective.reward": 10_000.0,
