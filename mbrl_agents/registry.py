@@ -151,10 +151,10 @@ METHODS = {
             # success anywhere.  The weight leaves the choice to reward, and to ending.
             defaults=_DREAMER
             | {
-                "planner.horizon": 18,
+                "planner.horizon": 12,
                 "planner.hold": 3,
                 "planner.replan": 3,
-                "planner.samples": 64,
+                "planner.samples": 40,
                 "planner.iterations": 2,
                 "planner.init_std": 0.5,
                 "objective.mode": "mean",
