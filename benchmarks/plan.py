@@ -178,6 +178,14 @@ def _trained_parts(row: Row) -> dict[str, str]:
     return parts
 
 
+def _settings(row: Row, unread: Sequence[str] = ()) -> str:
+    """Digest of a row's resolved settings, so that a changed default counts like an override."""
+    if METHODS[row.method].kind == "bound":
+        return ""
+    config = resolve_config(row.method, row.overrides).to_dict()
+    return digest({part: value for part, value in config.items() if part not in unread})
+
+
 def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
     recipe = METHODS[row.method]
     kwargs, data = place.env_kwargs(row), place.suite.data
@@ -196,9 +204,11 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         job = Job("collect", title, collection, cost=_COSTS["collect"], wide=True)
         needs = (add(job),)
     overrides = list(row.overrides)
+    unread: tuple[str, ...] = ()
     if recipe.kind == "agent" and row.steps == 0:
         # What only the search reads is given again at evaluation, so changing it trains nothing.
-        overrides = [o for o in overrides if o.split(".")[0] not in ("planner", "objective")]
+        unread = ("planner", "objective")
+        overrides = [o for o in overrides if o.split(".")[0] not in unread]
     spec = {
         "method": row.method,
         "env_id": place.env,
@@ -207,6 +217,7 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         "seed": seed,
         "steps": row.steps,
         "demonstrations": recipe.demonstrations,
+        "settings": _settings(row, unread),
     }
     title = f"train {row.name}{place}, seed {seed}"
     cost = _COSTS["latent" if recipe.world_model == "dreamer_v3" else recipe.kind]
@@ -231,6 +242,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
             "last": last,
             "init": test.init,
             "deterministic": test.deterministic,
+            "settings": _settings(row),
         }
         title = f"evaluate {row.name}{place}, seed {seed}, episodes {first} to {last - 1}"
         cost = _COSTS["evaluate" if recipe.kind == "agent" else "bound"]

@@ -47,7 +47,7 @@ def bench(
     mbrl bench quick --methods simple-policy-cem,random data.episodes=20
     mbrl bench my-suite.yaml --out runs/mine --workers 4
 
-    SUITE "speed" measures this project's speed beside LIBERO's own instead.
+    SUITE "speed" measures speed beside LIBERO's own and other projects' instead.
     """
     if suite == "speed":
         _speed(out or Path("runs") / suite, as_json)

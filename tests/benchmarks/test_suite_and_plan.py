@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from mbrl_agents.benchmarks import plan as planning
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
+from mbrl_agents.registry import METHODS
 
 BASE: dict[str, Any] = {
     "name": "test",
@@ -76,6 +78,28 @@ def test_a_job_key_changes_with_what_decides_its_result_only() -> None:
     agent = next(c for c in more_data.cells if c.row.name == "simple-cem")
     assert agent.training not in first.jobs
     assert not set(agent.evaluations) & first.jobs.keys()
+
+
+def test_a_changed_default_of_a_method_reruns_what_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def keys(method: str, kind: str) -> set[str]:
+        jobs = plan_of(methods=[method]).jobs
+        return {key for key, job in jobs.items() if job.kind == kind}
+
+    def set_default(setting: str, value: Any) -> None:
+        recipe = METHODS["simple-cem"]
+        changed = replace(recipe, defaults={**recipe.defaults, setting: value})
+        monkeypatch.setitem(METHODS, "simple-cem", changed)
+
+    trained, evaluated = keys("simple-cem", "train"), keys("simple-cem", "evaluate")
+    bound = keys("random", "evaluate")
+    set_default("planner.horizon", 33)
+    assert keys("simple-cem", "train") == trained  # the search alone reads it
+    assert not keys("simple-cem", "evaluate") & evaluated
+    set_default("training.model_steps", 7)
+    assert not keys("simple-cem", "train") & trained
+    assert keys("random", "evaluate") == bound
 
 
 def test_another_version_finds_no_old_results(monkeypatch: pytest.MonkeyPatch) -> None:
