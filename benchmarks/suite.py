@@ -16,7 +16,7 @@ from typing import Any
 SUITES_FOLDER = Path(__file__).parent / "suites"
 STEPS_OF_DATA = "data"
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised with every change after which a job of the same settings gives another result."""
 
 

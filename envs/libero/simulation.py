@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import controller
+from .contacts import SLEEP, Contacts
 from .init_states import read_init_states
 from .runtime import libero_envs, seeded_numpy, use_assets
 from .suites import Suite
@@ -52,7 +53,7 @@ class Simulation:
         self._init_states: NDArray[np.float64] | None = None
         self._index_robot()
         self._index_fixtures()
-        self._contact_masks: dict[Any, NDArray[np.bool_]] = {}
+        self._contacts = Contacts(self.model, self.data)
         # LIBERO's predicates ask the environment for contacts; its own answer compares the names
         # of all contacts in Python.
         self.inner.check_contact = self.in_contact
@@ -92,7 +93,7 @@ class Simulation:
         if not 0 <= init_state < len(states):
             raise ValueError(f"init_state must be in 0..{len(states) - 1}, got {init_state}")
         state = states[init_state]
-        mujoco.mj_resetData(self.model, self.data)
+        self._clear()
         for body, (position, quaternion) in self._fixture_centres.items():
             self.model.body_pos[body] = position
             self.model.body_quat[body] = quaternion
@@ -110,7 +111,7 @@ class Simulation:
         """
         errors = _randomization_error()
         for attempt in range(100):
-            mujoco.mj_resetData(self.model, self.data)
+            self._clear()
             for body, (position, quaternion) in self._fixture_models.items():
                 self.model.body_pos[body] = position
                 self.model.body_quat[body] = quaternion
@@ -126,6 +127,11 @@ class Simulation:
             self._start()
             return
         raise RuntimeError(f"no valid placement found for task {self.task} from seed {seed}")
+
+    def _clear(self) -> None:
+        """MuJoCo's own reset, awake: where bodies may sleep, fixtures that move are not seen."""
+        self.model.opt.enableflags &= ~SLEEP
+        mujoco.mj_resetData(self.model, self.data)
 
     def _draw_placements(self) -> None:
         inner = self.inner
@@ -147,6 +153,9 @@ class Simulation:
     def _start(self) -> None:
         """Bring kinematics up to date and point the controller at where the arm is."""
         mujoco.mj_forward(self.model, self.data)
+        # Objects at rest take no part in a step until something touches them: they are most of
+        # its contacts.  The arm never sleeps, and moves as it would without.
+        self.model.opt.enableflags |= SLEEP
         self._fresh = True
         self._finger_command = np.zeros(2)
         self._goal_rotation = self.grip_rotation.copy()
@@ -269,31 +278,8 @@ class Simulation:
         return all(self.in_contact(pad, thing) for pad in self._finger_pads)
 
     def in_contact(self, first: Any, second: Any = None) -> bool:
-        """robosuite's ``check_contact`` on arrays: models, geom names or lists of names."""
-        n = self.data.ncon
-        if n == 0:
-            return False
-        geoms = self.data.contact.geom[:n]
-        in_first = self._geom_mask(first)[geoms]
-        if second is None:
-            return bool(in_first.any())
-        in_second = self._geom_mask(second)[geoms]
-        hit = (in_first[:, 0] & in_second[:, 1]) | (in_first[:, 1] & in_second[:, 0])
-        return bool(hit.any())
-
-    def _geom_mask(self, geoms: Any) -> NDArray[np.bool_]:
-        """``(ngeom,)`` membership of a robosuite model's contact geoms or of named geoms."""
-        key = geoms if isinstance(geoms, str) else getattr(geoms, "name", None)
-        if key is None:
-            key = tuple(geoms)
-        if key not in self._contact_masks:
-            names: Iterable[str] = (
-                [geoms] if isinstance(geoms, str) else getattr(geoms, "contact_geoms", geoms)
-            )
-            mask = np.zeros(self.model.ngeom, dtype=bool)
-            mask[[self.model.geom(name).id for name in names]] = True
-            self._contact_masks[key] = mask
-        return self._contact_masks[key]
+        """See `Contacts.between`."""
+        return self._contacts.between(first, second)
 
     def close(self) -> None:
         """Free what robosuite holds; MuJoCo's structures follow with the object."""

@@ -75,6 +75,8 @@ def test_whole_grasp_stays_with_stock(simulation: Simulation) -> None:
     assert held, "the sequence must contain a grasp"
     simulation.reset_to(0)
     assert _compare(simulation, stock, np.array(actions)).max() < 1e-3
+    theirs = stock.sim.data._data.xpos[simulation.body_of("akita_black_bowl_1")]
+    assert np.linalg.norm(simulation.position_of("akita_black_bowl_1") - theirs) < 1e-3
 
 
 def test_soft_reset_equals_hard_reset() -> None:
@@ -105,6 +107,79 @@ def test_predicates_agree_with_stock_contacts(simulation: Simulation) -> None:
         assert ours == theirs
     touching = simulation.in_contact(inner.get_object("plate_1"))
     assert touching, "the plate stands on the table"
+
+
+def test_objects_at_rest_sleep_and_touch_all_the_same(simulation: Simulation) -> None:
+    """MuJoCo lists no contacts of sleeping bodies; predicates must see them."""
+    simulation.reset_to(0)
+    assert simulation.data.ntree_awake == simulation.model.ntree
+    for _ in range(12):
+        simulation.step(np.zeros(7))
+    assert simulation.data.ntree_awake < simulation.model.ntree
+    data = mujoco.MjData(simulation.model)
+    data.qpos[:] = simulation.data.qpos
+    flags = simulation.model.opt.enableflags
+    simulation.model.opt.enableflags = 0
+    mujoco.mj_forward(simulation.model, data)
+    simulation.model.opt.enableflags = flags
+    listed = {tuple(sorted(pair)) for pair in data.contact.geom[: data.ncon].tolist()}
+    bodies = {
+        tuple(sorted(int(simulation.model.geom_bodyid[geom]) for geom in pair)) for pair in listed
+    }
+    inner = simulation.inner
+    things = {name: inner.get_object(name) for name in inner.objects_dict}
+    touching = {name for name, thing in things.items() if simulation.in_contact(thing)}
+    expected = {
+        name
+        for name in things
+        if any(simulation.body_of(name) in _roots(simulation, pair) for pair in bodies)
+    }
+    assert touching == expected
+    assert len(touching) == len(things), "everything stands on something"
+    pairs = {
+        frozenset({name, other})
+        for name, thing in things.items()
+        for other, second in things.items()
+        if name < other and simulation.in_contact(thing, second)
+    }
+    rooted = [_roots(simulation, pair) for pair in bodies]
+    assert pairs == {
+        frozenset({name, other})
+        for name in things
+        for other in things
+        if name < other
+        and any(
+            {simulation.body_of(name), simulation.body_of(other)} == set(roots) for roots in rooted
+        )
+    }
+
+
+def _roots(simulation: Simulation, pair: tuple[int, ...]) -> list[int]:
+    return [int(simulation.model.body_rootid[body]) for body in pair]
+
+
+def test_a_sleeping_object_wakes_when_it_is_pushed(simulation: Simulation) -> None:
+    """Asleep or not, a push moves the bowl as in LIBERO's own environment."""
+    stock = _stock(simulation, init_state=0)
+    bowl = simulation.body_of("akita_black_bowl_1")
+    target = simulation.position_of("akita_black_bowl_1").copy()
+    joint = simulation.model.body_jntadr[bowl]
+    address = simulation.model.jnt_qposadr[joint]
+    start = simulation.data.qpos[address : address + 3].copy()
+    asleep = False
+    # Down beside the bowl with closed fingers, then through it.
+    for step in range(60):
+        aim = target + [0.0, -0.12, 0.03] if step < 40 else target + [0.0, 0.05, 0.03]
+        towards = np.clip((aim - simulation.grip_position) / 0.05, -1.0, 1.0)
+        action = np.array([*towards, 0.0, 0.0, 0.0, 1.0])
+        asleep = asleep or simulation.data.ntree_awake < simulation.model.ntree
+        simulation.step(action)
+        stock.step(action)
+    moved = simulation.data.qpos[address : address + 3]
+    theirs = stock.sim.data._data.qpos[address : address + 3]
+    assert asleep
+    assert np.linalg.norm(moved - start) > 0.02, "the push must move the bowl"
+    np.testing.assert_allclose(moved, theirs, atol=1e-3)
 
 
 def test_global_random_state_is_untouched(simulation: Simulation) -> None:
