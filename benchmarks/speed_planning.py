@@ -31,6 +31,7 @@ from mbrl_agents.benchmarks.speed_peers import (
     pose_return,
 )
 from mbrl_agents.factories import make_agent
+from mbrl_agents.nn import MLP, Unrolled
 from mbrl_agents.planners.cem import CEMConfig, CEMPlanner
 from mbrl_agents.planners.objectives import ReturnObjective, ReturnObjectiveConfig
 from mbrl_agents.protocols import Rollout
@@ -44,22 +45,32 @@ ACTIONS, WARM_UP, ACT_LIMIT = 60, 5, 50.0
 
 
 class PoseModel(nn.Module):
-    """The network of the plain loop behind the methods a planner calls."""
+    """The network of the plain loop as our world models compute theirs.
+
+    The weights and what comes out are the same: actions are multiplied for all steps at once.
+    """
 
     action_size = ACTION
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Sequential) -> None:
         super().__init__()
-        self.network = network
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        sizes = [layer.out_features for layer in linear]
+        self.network = MLP(POSE + ACTION, sizes[-1], sizes[:-1], norm=False)
+        with torch.no_grad():
+            for mine, theirs in zip(self.network.linear, linear, strict=True):
+                mine.weight.copy_(theirs.weight.T)
+                mine.bias.copy_(theirs.bias)
 
     def imagine(self, state: dict[str, Tensor], actions: Tensor) -> Rollout:
         pose, found = state["pose"], []
+        network = Unrolled(self.network, actions)
         for step in range(actions.shape[1]):
-            out = self.network(torch.cat([pose, actions[:, step]], -1))
+            out = network(step, pose)[0]
             pose = out[:, :POSE]
             found.append(out)
         poses, reward = torch.stack(found, 1).split([POSE, 1], -1)
-        return Rollout(poses, reward[..., 0], torch.ones_like(reward[..., 0]))
+        return Rollout(poses, reward[..., 0])
 
 
 def planner() -> tuple[CEMPlanner, ReturnObjective]:

@@ -44,7 +44,8 @@ class Rollout:
     Attributes:
         features: ``(B, H, F)`` features of the imagined states.
         reward: ``(B, H)`` predicted reward of each step.
-        continues: ``(B, H)`` probability in [0, 1] that the episode goes on after the step.
+        continues: ``(B, H)`` probability in [0, 1] that the episode goes on after the step, or
+            None for a model that knows no ends.
         value: ``(B, H)`` estimate of the discounted return from each imagined state on, or
             None where the model has no value head.
         disagreement: ``(B, H)`` non-negative epistemic uncertainty of each step (0 where the
@@ -56,7 +57,7 @@ class Rollout:
 
     features: Tensor
     reward: Tensor
-    continues: Tensor
+    continues: Tensor | None = None
     value: Tensor | None = None
     disagreement: Tensor | None = None
     steps_to_go: Tensor | None = None

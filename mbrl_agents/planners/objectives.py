@@ -41,14 +41,18 @@ class ReturnObjective:
         return self.config.terminal_value
 
     def score(self, rollout: Rollout) -> Tensor:
-        horizon = rollout.reward.shape[1]
-        powers = [self.config.discount**step for step in range(horizon + 1)]
-        discount = rollout.reward.new_tensor(powers)
-        alive = torch.cumprod(rollout.continues, 1)
-        later = (discount[1:-1] * alive[:, :-1] * rollout.reward[:, 1:]).sum(1)
-        score = rollout.reward[:, 0] + later
+        reward, discount = rollout.reward, self.config.discount
+        horizon = reward.shape[1]
+        last: float | Tensor = discount**horizon  # weight of what lies beyond the horizon
+        if rollout.continues is not None:
+            alive = torch.cumprod(rollout.continues, 1)
+            reward = torch.cat([reward[:, :1], alive[:, :-1] * reward[:, 1:]], 1)
+            last = last * alive[:, -1]
+        if discount != 1:
+            reward = reward * reward.new_tensor([discount**step for step in range(horizon)])
+        score = reward.sum(1)
         if self.config.terminal_value and rollout.value is not None:
-            score = score + powers[-1] * alive[:, -1] * rollout.value[:, -1]
+            score = score + last * rollout.value[:, -1]
         return _penalised(score, rollout, self.config.disagreement)
 
 
@@ -115,8 +119,10 @@ class ProgressObjective:
             score = -total.mean(1)
         if self.config.reward:
             # Rounded: a per cent of doubt at every step would add up to an end that pays.
-            running = _running((rollout.continues > 0.5).float())
-            reward = running * rollout.reward + (1 - running) * self.config.end_reward
+            reward = rollout.reward
+            if rollout.continues is not None:
+                running = _running((rollout.continues > 0.5).float())
+                reward = running * reward + (1 - running) * self.config.end_reward
             score = score + self.config.reward * reward.mean(1)
         return _penalised(score, rollout, self.config.disagreement)
 

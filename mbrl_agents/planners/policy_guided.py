@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl_agents.planners.cem import CEMConfig, CEMPlanner, _Search, _Start
+from mbrl_agents.planners.cem import CEMPlanner
+from mbrl_agents.planners.search import CEMConfig, Search, Start
 from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel
 
 
@@ -59,11 +60,11 @@ class PolicyGuidedCEM(CEMPlanner):
         self,
         model: WorldModel[Any],
         state: Any,
-        search: _Search,
+        search: Search,
         prior: ActionPrior | None,
-        warm: _Start | None,
+        warm: Start | None,
         generator: torch.Generator,
-    ) -> _Start:
+    ) -> Start:
         config = self.config
         proposal = _require(prior).propose(model, state, config.horizon)
         mean, std = proposal.mean, proposal.stddev
@@ -72,16 +73,16 @@ class PolicyGuidedCEM(CEMPlanner):
         draws = (mean[:, None] + std[:, None] * noise).clamp(config.low, config.high)
         extras = draws if warm is None else torch.cat([warm.extras, draws], 1)
         known = torch.ones(search.batch, dtype=torch.bool, device=mean.device)
-        return _Start(mean, std * config.std_scale, known, extras)
+        return Start(mean, std * config.std_scale, known, extras)
 
-    def _adjusted(self, scores: Tensor, actions: Tensor, start: _Start, search: _Search) -> Tensor:
+    def _adjusted(self, scores: Tensor, actions: Tensor, start: Start, search: Search) -> Tensor:
         if not self.config.pull:
             return scores
         distance = (actions - start.mean[:, None]) / start.std[:, None]
         distance[..., search.binary] = 0.0
         return scores - self.config.pull * (distance**2).mean((2, 3))
 
-    def _choose(self, search: _Search, first: tuple[Tensor, Tensor]) -> None:
+    def _choose(self, search: Search, first: tuple[Tensor, Tensor]) -> None:
         plan, score = first
         stay = search.best_score < score + self.config.margin
         search.best = torch.where(stay[:, None, None], plan, search.best)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbrl_agents.nn import MLP, ActionStatistics, Normaliser
+from mbrl_agents.nn import MLP, ActionStatistics, Normaliser, Unrolled
 from mbrl_agents.protocols import Observation, Rollout, SequenceBatch, tree_map
 from mbrl_agents.world_models.vectors import (
     flatten,
@@ -211,11 +211,11 @@ class SimpleWorldModel(nn.Module):
 
     def imagine(self, state: State, actions: Tensor) -> Rollout:
         obs, prev = state["obs"], state["prev_obs"]
-        horizon = actions.shape[1]
         features, disagreements = [], []
         present = self._features(obs, prev)
-        for step in range(horizon):
-            delta = self.dynamics(torch.cat([present, actions[:, step]], -1))  # (E, N, D)
+        dynamics = Unrolled(self.dynamics, actions)
+        for step in range(actions.shape[1]):
+            delta = dynamics(step, present)  # (E, N, D)
             mean = delta.mean(0)
             prev, obs = obs, obs + self.delta_normaliser.inverse(mean)
             present = self._features(obs, prev)
