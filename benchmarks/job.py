@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.data.files import write_text
 
 from .suite import STEPS_OF_DATA
@@ -21,6 +22,7 @@ from .suite import STEPS_OF_DATA
 def main(arguments: list[str]) -> int:
     # As an exception, so that finished episodes are written and worker processes end.
     signal.signal(signal.SIGTERM, stop)
+    keep_freed_memory()
     folder, key = Path(arguments[0]), arguments[1]
     given = json.loads((folder / "jobs" / f"{key}.spec.json").read_text(encoding="utf-8"))
     work = {"collect": _collect, "train": _train, "evaluate": _evaluate}[given["kind"]]

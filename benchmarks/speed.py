@@ -1,8 +1,7 @@
 """Speed beside a reference, measured interleaved in one run: ratios, not claims.
 
 Each row runs ours and the reference in turns, several rounds, and reports medians, so that
-whatever else the machine does hits both alike.  The rows of the environment are in
-`speed_env`.
+whatever else the machine does hits both alike.  `measures` lists where the rows are.
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from mbrl_agents.benchmarks.runner import Event
 from mbrl_agents.data.files import write_text
 
 ROUNDS = 7
+_DECIMALS = {"%": 0}  # of a figure in the table, else two
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class SpeedRow:
 
     Attributes:
         id: what was measured.
-        ours, reference: median milliseconds, None where it could not be measured.
-        unit: of both.
-        ratio: reference over ours: how many times faster ours is.
-        rounds: how often both were measured in turn.
+        ours, reference: in ``unit``, None where it could not be measured; medians where nothing
+            else is said.
+        unit: of both, such as "ms", "MB" or "%".
+        ratio: how many times better ours is: reference over ours for what should be small (time,
+            memory), ours over reference for what should be large (success); None where the
+            divisor is 0.
+        rounds: how often both were measured: rounds in turn, or actions or episodes of each.
         note: the reference, or why the row is missing.
     """
 
@@ -47,22 +52,76 @@ class Unavailable(Exception):
     """A row cannot be measured on this machine; the message says why."""
 
 
+Measure = Callable[[str], SpeedRow]
+"""Measures the row whose id it is called with; `Unavailable` where that cannot be."""
+
+
+def measures(
+    folder: str | Path | None = None,
+    *,
+    workers: int = 2,
+    fresh: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> dict[str, Measure]:
+    """What measures each row, by its id, in the order of the table.
+
+    Args:
+        folder: of the speeds.  Rows that run a whole suite keep its jobs there, and are left out
+            where there is none.
+        workers, fresh, on_event: of such a suite, see `mbrl_agents.benchmarks.runner.run_suite`.
+    """
+    from mbrl_agents.benchmarks import (
+        speed_env,
+        speed_gpu,
+        speed_memory,
+        speed_planning,
+        speed_success,
+        speed_training,
+    )
+
+    found = {}
+    for module in (speed_env, speed_planning, speed_training, speed_memory, speed_gpu):
+        found |= module.ROWS
+    if folder is not None:
+        found |= speed_success.rows(folder, workers=workers, fresh=fresh, on_event=on_event)
+    return found
+
+
+def check_rows(only: Sequence[str] | None, known: Collection[str]) -> None:
+    """Refuse a choice of rows that names others than ``known`` or none; None chooses all.
+
+    Raises:
+        ValueError: the message lists those there are.
+    """
+    unknown = sorted(set(only or ()) - set(known))
+    if unknown:
+        raise ValueError(f"unknown rows {unknown}; valid: {', '.join(known)}")
+    if only is not None and not only:
+        raise ValueError(f"no row is named; valid: {', '.join(known)}")
+
+
 def run_speed(
-    on_row: Callable[[SpeedRow], None] | None = None, only: Sequence[str] | None = None
+    on_row: Callable[[SpeedRow], None] | None = None,
+    only: Sequence[str] | None = None,
+    folder: str | Path | None = None,
+    *,
+    workers: int = 2,
+    fresh: bool = False,
+    on_event: Callable[[Event], None] | None = None,
 ) -> list[SpeedRow]:
     """Measure every row, or those named in ``only``.
+
+    Args:
+        on_row: told of every row as soon as it is measured.
+        folder, workers, fresh, on_event: see `measures`.
 
     Raises:
         ValueError: for a row that there is not; the message lists those there are.
     """
-    from mbrl_agents.benchmarks import speed_env, speed_planning, speed_training
-
-    measures = {**speed_env.ROWS, **speed_planning.ROWS, **speed_training.ROWS}
-    unknown = set(only or ()) - set(measures)
-    if unknown:
-        raise ValueError(f"unknown rows {sorted(unknown)}; valid: {', '.join(measures)}")
+    known = measures(folder, workers=workers, fresh=fresh, on_event=on_event)
+    check_rows(only, known)
     rows = []
-    for name, measure in measures.items():
+    for name, measure in known.items():
         if only is not None and name not in only:
             continue
         try:
@@ -75,26 +134,38 @@ def run_speed(
     return rows
 
 
-def write_speed(folder: str | Path, rows: list[SpeedRow]) -> Path:
-    """Write ``summary.json`` (``machine``, ``rows``) into ``folder`` as a whole."""
-    target = Path(folder) / "summary.json"
-    content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+def write_speed(folder: str | Path, rows: Sequence[SpeedRow]) -> Path:
+    """Write ``summary.json`` (``machine``, ``rows``) into ``folder`` as a whole.
+
+    Rows that the file holds of the same machine stay, but for those measured again; all are in
+    the order of `measures`, and those it does not list come last.
+    """
+    target, here = Path(folder) / "summary.json", machine()
+    found: dict[str, dict[str, Any]] = {}
+    if target.is_file():
+        before = json.loads(target.read_text(encoding="utf-8"))
+        if before["machine"] == here:
+            found = {row["id"]: row for row in before["rows"]}
+    found.update((row.id, asdict(row)) for row in rows)
+    places = {name: place for place, name in enumerate(measures(folder))}
+    order = sorted(found, key=lambda name: places.get(name, len(places)))
+    content = {"machine": here, "rows": [found[name] for name in order]}
     write_text(target, json.dumps(content, indent=2) + "\n")
     return target
 
 
-def speed_table(rows: list[SpeedRow]) -> str:
+def speed_table(rows: Sequence[SpeedRow]) -> str:
     """The rows as a Markdown table."""
     lines = ["| row | ours | reference | ratio | |", "|---|---:|---:|---:|---|"]
     for row in rows:
-        if row.ours is None or row.reference is None or row.ratio is None:
-            lines.append(f"| {row.id} | - | - | - | {row.note} |")
-        else:
-            lines.append(
-                f"| {row.id} | {row.ours:.2f} {row.unit} | {row.reference:.2f} {row.unit} "
-                f"| {row.ratio:.1f}x | {row.note} |"
-            )
+        ours, reference = _figure(row.ours, row.unit), _figure(row.reference, row.unit)
+        ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
+        lines.append(f"| {row.id} | {ours} | {reference} | {ratio} | {row.note} |")
     return "\n".join(lines)
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.{_DECIMALS.get(unit, 2)}f} {unit}"
 
 
 def machine() -> str:

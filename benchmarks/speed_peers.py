@@ -352,9 +352,9 @@ class Sheeprl:
         return work
 
     def cem(self) -> Work:
-        """The plain search over its recurrent model, scored by its reward model."""
+        """The plain search over its recurrent model, scored by reward and continuation."""
         generator = torch.Generator().manual_seed(0)
-        rssm, reward = self.world_model.rssm, self.world_model.reward_model
+        model = self.world_model
         if self.algo == "dreamer_v3":
             name, extra = "TwoHotEncodingDistribution", {"dims": 1}
             head = importlib.import_module("sheeprl.utils.distribution")
@@ -367,11 +367,15 @@ class Sheeprl:
             recurrent, prior = torch.zeros(1, SAMPLES, 512), torch.zeros(1, SAMPLES, 128)
             reached = []
             for step in range(HORIZON):
-                prior, recurrent = rssm.imagination(prior, recurrent, plans[None, :, step])
+                prior, recurrent = model.rssm.imagination(prior, recurrent, plans[None, :, step])
                 prior = prior.reshape(1, SAMPLES, 128)
                 reached.append(torch.cat([prior, recurrent], -1))
-            rewards = two_hot(reward(torch.cat(reached)), **extra).mean
-            return rewards.reshape(HORIZON, SAMPLES).sum(0)
+            latents = torch.cat(reached)
+            rewards = two_hot(model.reward_model(latents), **extra).mean.reshape(HORIZON, SAMPLES)
+            lasting = torch.sigmoid(model.continue_model(latents)).reshape(HORIZON, SAMPLES)
+            # Nothing counts after a predicted end.
+            alive = torch.cat([torch.ones(1, SAMPLES), lasting[:-1]]).cumprod(0)
+            return (alive * rewards).sum(0)
 
         return lambda: plain_cem(score, generator)
 

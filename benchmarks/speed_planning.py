@@ -59,7 +59,7 @@ class PoseModel(nn.Module):
         self.network = MLP(POSE + ACTION, sizes[-1], sizes[:-1], norm=False)
         with torch.no_grad():
             for mine, theirs in zip(self.network.linear, linear, strict=True):
-                mine.weight.copy_(theirs.weight.T)
+                mine.weight.copy_(theirs.weight)
                 mine.bias.copy_(theirs.bias)
 
     def imagine(self, state: dict[str, Tensor], actions: Tensor) -> Rollout:
@@ -180,8 +180,8 @@ ROWS: dict[str, Callable[[str], SpeedRow]] = {
     "cem_mlp_stable_worldmodel": partial(
         _cem_mlp_peer, "stable_worldmodel", "stable-worldmodel's CEMSolver"
     ),
-    "cem_rssm": partial(_cem_rssm, "dreamer_v3", "sheeprl's dreamer_v3 modules"),
-    "cem_rssm_2025": partial(_cem_rssm, "dreamer_v3_5", "sheeprl's dreamer_v3_5 modules"),
+    "cem_rssm": partial(_cem_rssm, "dreamer_v3_5", "sheeprl's dreamer_v3_5 modules"),
+    "cem_rssm_2023": partial(_cem_rssm, "dreamer_v3", "sheeprl's dreamer_v3 modules"),
     "act": _act,
 }
 """What measures each row, by its id, which it is called with."""

@@ -42,7 +42,7 @@ class Rollout:
     """What a world model imagined after each of ``H`` actions.
 
     Attributes:
-        features: ``(B, H, F)`` features of the imagined states.
+        features: ``(B, H, F)`` features of the imagined states, or None where they were not kept.
         reward: ``(B, H)`` predicted reward of each step.
         continues: ``(B, H)`` probability in [0, 1] that the episode goes on after the step, or
             None for a model that knows no ends.
@@ -55,7 +55,7 @@ class Rollout:
             where the value itself is nearly flat far from the goal.
     """
 
-    features: Tensor
+    features: Tensor | None
     reward: Tensor
     continues: Tensor | None = None
     value: Tensor | None = None
@@ -99,8 +99,12 @@ class WorldModel(Protocol[S]):
         """The imagined state after ``action`` ``(B, A)``; no observation is involved."""
         ...
 
-    def imagine(self, state: S, actions: Tensor) -> Rollout:
-        """Imagine ``actions`` ``(B, H, A)`` open loop and predict what a planner needs."""
+    def imagine(self, state: S, actions: Tensor, *, keep_features: bool = False) -> Rollout:
+        """Imagine ``actions`` ``(B, H, A)`` open loop and predict what a planner needs.
+
+        Args:
+            keep_features: whether the rollout must hold features, which a search does not read.
+        """
         ...
 
     def loss(

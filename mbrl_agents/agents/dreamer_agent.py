@@ -22,7 +22,9 @@ from mbrl_agents.agents.dreamer_checkpoints import (
     FIT_CHECKPOINT,
     Learner,
     check_identity,
+    listing_checkpoints,
     read_checkpoint,
+    replay_folder,
     write_checkpoint,
 )
 from mbrl_agents.agents.dreamer_policy import DreamerPolicy
@@ -97,7 +99,7 @@ class DreamerAgent(ModelBasedAgent):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         assert isinstance(callback, BaseCallback)
-        learner = self._prepare(self.env.num_envs)
+        learner = self._prepare(self.env.num_envs, run)
         replay, credit, logged = learner.replay, 0.0, self.num_timesteps
         if run is not None:
             if (run / CHECKPOINT).is_file():
@@ -228,7 +230,7 @@ class DreamerAgent(ModelBasedAgent):
         self.replay = None
         steps = sum(len(episode) for episode in episodes)
         self._recorded = f"{len(episodes)} recorded episodes of {steps} steps"
-        learner = self._prepare(1, capacity=max(steps + len(episodes), training.replay_size))
+        learner = self._prepare(1, run, capacity=max(steps + len(episodes), training.replay_size))
         trainer = learner.trainer
         if run is not None and (run / CHECKPOINT).is_file():
             # `learn` restores what came of this fit, and everything after it.
@@ -271,10 +273,11 @@ class DreamerAgent(ModelBasedAgent):
 
     # -- shared -------------------------------------------------------------------------
 
-    def _prepare(self, lanes: int, capacity: int | None = None) -> Learner:
+    def _prepare(self, lanes: int, run: Path | None, capacity: int | None = None) -> Learner:
         """What learns: replay and trainer are kept between calls.
 
-        Where the number of environments changed, what was recorded moves to new rings.
+        Where the number of environments changed, what was recorded moves to a new replay.  With a
+        run folder it lies in files there.
         """
         training, model = self.config.training, self.policy.world_model
         before = replay = self.replay
@@ -290,7 +293,10 @@ class DreamerAgent(ModelBasedAgent):
                 {k: (s.shape or (), s.dtype) for k, s in entries.items() if k in keys},
                 model.action_size,
                 model.latent_sizes,
+                None if run is None else replay_folder(run, lanes),
             )
+            if run is not None and not listing_checkpoints(run, lanes):
+                replay.tidy()
             if before is not None:
                 replay.take_over(before)
             self.replay = replay
@@ -304,7 +310,7 @@ class DreamerAgent(ModelBasedAgent):
     def _entries(self, obs: Any) -> dict[str, np.ndarray]:
         assert self.replay is not None
         entries = obs if isinstance(obs, dict) else {"obs": obs}
-        return {key: entries[key] for key in self.replay.obs}
+        return {key: entries[key] for key in self.replay.keys}
 
     def _log(
         self, means: RunningMeans, run: Path | None, phase: str, axis: int | None = None

@@ -75,14 +75,14 @@ def write_checkpoint(file: Path, identity: str, learner: Learner, facts: dict[st
         discard_partial(file.parent / FIT_CHECKPOINT)
         if replay.lanes > 1:
             shutil.rmtree(replay_folder(file.parent, 1), ignore_errors=True)
-    replay.tidy(folder)
+    replay.tidy()
 
 
 def read_checkpoint(file: Path, identity: str, learner: Learner) -> dict[str, Any]:
     """Bring a learner to where it was; returns the facts.
 
     Raises:
-        ValueError: for the checkpoint of another training.
+        ValueError: for the checkpoint of another training or version.
     """
     tensors, meta = load_tensors(file)
     check_identity(file, meta, identity)
@@ -95,8 +95,15 @@ def read_checkpoint(file: Path, identity: str, learner: Learner) -> dict[str, An
     learner.trainer.restore(tensors, meta["trainer"])
     learner.means.restore(under("means/"), meta["means"])
     learner.draws.set_state(tensors["generator/draws"])
+    learner.replay.tidy()
     facts: dict[str, Any] = meta["facts"]
     return facts
+
+
+def listing_checkpoints(run: Path, lanes: int) -> list[Path]:
+    """The checkpoints there are that may list files of `replay_folder`."""
+    names = [CHECKPOINT, FIT_CHECKPOINT] if lanes == 1 else [CHECKPOINT]
+    return [run / name for name in names if (run / name).is_file()]
 
 
 def check_identity(file: Path, meta: dict[str, Any], identity: str) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mbrl_agents.cli import console
+
+if TYPE_CHECKING:
+    from mbrl_agents.benchmarks.runner import Event
+    from mbrl_agents.benchmarks.speed import SpeedRow
 
 _SIGNS = {"started": ">", "finished": "+", "failed": "!"}
 
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(help="quick, classic, expert, speed, or a YAML file of your own.")
+        str,
+        typer.Argument(help="quick, classic, expert, budget, speed, or a YAML file of your own."),
     ] = "quick",
     overrides: Annotated[
         list[str] | None,
@@ -47,14 +53,25 @@ def bench(
     mbrl bench quick --methods simple-policy-cem,random data.episodes=20
     mbrl bench my-suite.yaml --out runs/mine --workers 4
 
-    SUITE "speed" measures speed beside LIBERO's own and other projects' instead.
+    SUITE "speed" measures speed beside LIBERO's own and other projects' instead.  --methods
+    chooses its rows; the others of the same machine stay in summary.json.  It has no settings to
+    change.  --workers and --fresh are about the jobs of its row success_ms.
+
+    \b
+    mbrl bench speed --methods cem_mlp,act
     """
+    wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
     if suite == "speed":
-        _speed(out or Path("runs") / suite, as_json)
+        if overrides:
+            console.fail(
+                f"speed has no settings to change by {overrides[0]!r}; what its row success_ms "
+                "runs has: mbrl bench budget KEY=VALUE",
+                console.USAGE,
+            )
+        _speed(out or Path("runs") / suite, wanted, workers, fresh, as_json)
         return
     from mbrl_agents.benchmarks.suite import load_suite
 
-    wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
     with console.usage():
         loaded = load_suite(suite, overrides or [], wanted)
     for env in loaded.environments:
@@ -63,24 +80,10 @@ def bench(
     processes = workers or console.default_workers()
     console.note(f"{loaded.name}: {len(loaded.methods)} rows, {processes} processes, in {folder}")
 
-    from mbrl_agents.benchmarks.runner import Event, run_suite
-
-    found = 0
-
-    def tell(event: Event) -> None:
-        nonlocal found
-        if event.kind == "found":
-            found += 1
-            return
-        if found:
-            console.note(f"{found} jobs were finished before (--fresh forgets them)")
-            found = 0
-        where = f"[{event.elapsed:4.0f} s, {event.done}/{event.total}]"
-        detail = f": {event.detail}" if event.detail else ""
-        console.note(f"{where} {_SIGNS[event.kind]} {event.job.title}{detail}")
+    from mbrl_agents.benchmarks.runner import run_suite
 
     with console.failures():
-        outcome = run_suite(loaded, folder, workers=processes, fresh=fresh, on_event=tell)
+        outcome = run_suite(loaded, folder, workers=processes, fresh=fresh, on_event=_teller())
 
         from mbrl_agents.benchmarks.report import write_report
 
@@ -96,15 +99,55 @@ def bench(
         console.fail(f"failed: {', '.join(dict.fromkeys(failed))}; logs are in {folder / 'logs'}")
 
 
-def _speed(folder: Path, as_json: bool) -> None:
-    """Measure, write ``summary.json`` and print the table."""
-    with console.failures():
-        from mbrl_agents.benchmarks.speed import run_speed, speed_table, write_speed
+def _teller() -> Callable[[Event], None]:
+    """What says how the jobs of a suite go; those finished before are counted together."""
+    found = 0
 
-        rows = run_speed(lambda row: console.note(f"measured {row.id}"))
-        path = write_speed(folder, rows)
+    def tell(event: Event) -> None:
+        nonlocal found
+        if event.kind == "found":
+            found += 1
+            return
+        if found:
+            console.note(f"{found} jobs were finished before (--fresh forgets them)")
+            found = 0
+        where = f"[{event.elapsed:4.0f} s, {event.done}/{event.total}]"
+        detail = f": {event.detail}" if event.detail else ""
+        console.note(f"{where} {_SIGNS[event.kind]} {event.job.title}{detail}")
+
+    return tell
+
+
+def _speed(
+    folder: Path, only: Sequence[str] | None, workers: int | None, fresh: bool, as_json: bool
+) -> None:
+    """Measure, write ``summary.json`` after every row and print the table."""
+    with console.usage():
+        from mbrl_agents.benchmarks import speed, speed_success
+
+        speed.check_rows(only, speed.measures(folder))
+    if only is not None and speed_success.NAME not in only and (fresh or workers):
+        console.fail(
+            f"--workers and --fresh are about {speed_success.NAME}, which --methods leaves out",
+            console.USAGE,
+        )
+
+    def keep(row: SpeedRow) -> None:
+        speed.write_speed(folder, [row])
+        console.note(f"measured {row.id}")
+
+    with console.failures():
+        rows = speed.run_speed(
+            keep,
+            only,
+            folder,
+            workers=workers or console.default_workers(),
+            fresh=fresh,
+            on_event=_teller(),
+        )
+    path = folder / "summary.json"
     if as_json:
         typer.echo(path.read_text(encoding="utf-8").rstrip())
     else:
-        typer.echo(speed_table(rows))
+        typer.echo(speed.speed_table(rows))
     console.note(f"written to {path}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
@@ -42,7 +43,7 @@ def _main(
         False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
-    pass
+    keep_freed_memory()
 
 
 app.command("collect")(collect)

@@ -17,7 +17,7 @@ come first (``img``, ``action``, ``poses``, ``rewards``, ``terminated``, ``sourc
     the outcome, and the rest of the episode's origin as JSON.
 
 A shard is written under a temporary name and then renamed, so an interrupted run leaves whole
-shards or nothing.
+shards or nothing.  What was read once lies decoded beside the shards, see `data.arrays`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mbrl_agents.data.arrays import mapped_episodes
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.files import atomic
 
 SHARD_PATTERN = "train-*.parquet"
 ROBOT_POSE_SIZE = 7
+DECODED_BYTES = 2_000_000
+"""Of episodes at once, if more than one: decoding nested lists takes twenty times as much."""
+
 _OBSERVATION = "observation."
 
 
@@ -101,6 +105,10 @@ def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) 
 def read_episodes(folder: str | os.PathLike[str], limit: int | None = None) -> list[Episode]:
     """All episodes of a folder (or the first ``limit``), in the order in which they were written.
 
+    Their arrays are read-only views of memory-mapped files, which processes share and which take
+    no anonymous memory.  A shard is decoded when it is first read, into ``FOLDER/.arrays``, or
+    into a temporary folder where that cannot be written.
+
     Raises:
         FileNotFoundError: the folder holds no episodes.
         ValueError: a shard cannot be read; the message names it.
@@ -112,12 +120,7 @@ def read_episodes(folder: str | os.PathLike[str], limit: int | None = None) -> l
             f"no episodes in {folder}: expected parquet files such as "
             f"{folder / 'data' / 'train-00000.parquet'}; `mbrl collect` writes them"
         )
-    episodes: list[Episode] = []
-    for shard in shards:
-        if limit is not None and len(episodes) >= limit:
-            break
-        episodes.extend(_from_table(_read_table(shard)))
-    return episodes if limit is None else episodes[:limit]
+    return mapped_episodes(folder, shards, _decoded, limit)
 
 
 def read_infos(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -227,9 +230,30 @@ def _pictures(arrays: Sequence[np.ndarray]) -> pa.Array:
 # Tables to episodes
 
 
-def _from_table(table: pa.Table) -> list[Episode]:
+def _decoded(shard: Path) -> Iterator[Episode]:
+    """The episodes of a shard, few in memory at a time."""
+    file = _open(shard)
+    size = sum(
+        file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)
+    )
+    rows = max(1, file.metadata.num_rows * DECODED_BYTES // max(1, size))
+    batches = file.iter_batches(batch_size=rows, use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
+        if batch is None:
+            break
+        yield from _from_table(pa.Table.from_batches([batch]))
+    del batch, batches
+    # Arrow's allocator keeps what it once had.
+    pa.default_memory_pool().release_unused()
+
+
+def _from_table(table: pa.Table) -> Iterator[Episode]:
+    """The episodes of a table, whose memory they share where they can."""
     columns = {name: _entries(table.column(name)) for name in table.column_names}
-    episodes = []
     for row in range(table.num_rows):
         observations = {
             name.removeprefix(_OBSERVATION): values[row]
@@ -242,18 +266,15 @@ def _from_table(table: pa.Table) -> list[Episode]:
             )
         labels = columns["action"][row].copy()
         labels[~columns["labelled"][row]] = np.nan
-        episodes.append(
-            Episode(
-                observations=observations,
-                actions=columns["executed_action"][row],
-                labels=labels,
-                rewards=columns["rewards"][row],
-                terminated=bool(columns["terminated"][row][-1]),
-                success=bool(columns["success"][row]),
-                info=json.loads(columns["info"][row]),
-            )
+        yield Episode(
+            observations=observations,
+            actions=columns["executed_action"][row],
+            labels=labels,
+            rewards=columns["rewards"][row],
+            terminated=bool(columns["terminated"][row][-1]),
+            success=bool(columns["success"][row]),
+            info=json.loads(columns["info"][row]),
         )
-    return episodes
 
 
 def _entries(column: pa.ChunkedArray) -> list[Any]:
@@ -274,15 +295,8 @@ def _entries(column: pa.ChunkedArray) -> list[Any]:
             shape.append(int(steps[1] - steps[0]) if len(steps) > 1 else 0)
             inner = inner.values
         flat = inner.to_numpy(zero_copy_only=False).reshape(-1, *shape)
-        entries.extend(flat[start:stop].copy() for start, stop in itertools.pairwise(offsets))
+        entries.extend(flat[start:stop] for start, stop in itertools.pairwise(offsets))
     return entries
-
-
-def _read_table(shard: Path) -> pa.Table:
-    try:
-        return _open(shard).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
 
 
 def _open(shard: Path) -> pq.ParquetFile:

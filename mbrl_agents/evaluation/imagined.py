@@ -42,7 +42,7 @@ class Recording:
         frames = len(episode) + 1
         left = np.arange(frames - 1, -1, -1.0) if episode.success else np.full(frames, np.nan)
         return cls(
-            {key: torch.from_numpy(np.asarray(x)) for key, x in episode.observations.items()},
+            {key: torch.tensor(np.asarray(x)) for key, x in episode.observations.items()},
             torch.from_numpy(np.concatenate([np.zeros_like(actions[:1]), actions])).float(),
             torch.from_numpy(np.concatenate([[0.0], episode.rewards])).float(),
             torch.from_numpy(left).float(),
@@ -156,7 +156,7 @@ def imagine_windows(
     for row, (number, start) in enumerate(places):
         taken = recordings[number].prev_action[start + context :][:horizon]
         actions[row, : len(taken)] = taken
-    rollout = model.imagine(states, actions.to(device))
+    rollout = model.imagine(states, actions.to(device), keep_features=True)
     windows = []
     for row, (number, start) in enumerate(places):
         recording = recordings[number]

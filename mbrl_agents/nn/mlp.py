@@ -51,31 +51,29 @@ class EnsembleLinear(nn.Module):
         bound = scale / math.sqrt(inputs)
         weight = torch.empty(members, inputs, outputs).uniform_(-1, 1, generator=generator)
         weight *= bound * math.sqrt(3.0)
-        # In memory the inputs of an output lie side by side: a CPU then multiplies by few columns
-        # up to four times as fast.
-        self.weight = nn.Parameter(weight.transpose(1, 2).contiguous().transpose(1, 2))
+        # The inputs of an output lie side by side: a CPU then multiplies by few columns up to
+        # four times as fast.
+        self.weight = nn.Parameter(weight.transpose(1, 2).contiguous())
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and self.weight.shape[-1] == 1:
-            each = zip(x.unbind(), self.weight[..., 0].unbind(), strict=True)
-            return (
-                torch.stack([member.mv(column) for member, column in each])[..., None] + self.bias
-            )
-        weight, bias = self.padded()
-        return torch.baddbmm(bias, x, weight)[..., : self.weight.shape[-1]]
+        outputs = self.weight.shape[1]
+        if x.device.type == "cpu" and outputs == 1:
+            each = zip(x.unbind(), self.weight[:, 0].unbind(), strict=True)
+            return torch.stack([member.mv(row) for member, row in each])[..., None] + self.bias
+        weight, bias = self.laid_out()
+        return torch.baddbmm(bias, x, weight)[..., :outputs]
 
-    def padded(self) -> tuple[Tensor, Tensor]:
+    def laid_out(self) -> tuple[Tensor, Tensor]:
         """Weight ``(E, in, out')`` and bias ``(E, 1, out')`` as they are multiplied.
 
         On a CPU ``out'`` may be ``out`` rounded up to a multiple of `COLUMNS`.
         """
-        outputs = self.weight.shape[-1]
-        if outputs < COLUMNS or outputs % COLUMNS == 0 or self.weight.device.type != "cpu":
-            return self.weight, self.bias
-        missing = -outputs % COLUMNS
-        weight = F.pad(self.weight.transpose(1, 2), (0, 0, 0, missing)).transpose(1, 2)
-        return weight, F.pad(self.bias, (0, missing))
+        outputs, weight, bias = self.weight.shape[1], self.weight, self.bias
+        if outputs > COLUMNS and outputs % COLUMNS and weight.device.type == "cpu":
+            missing = -outputs % COLUMNS
+            weight, bias = F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing))
+        return weight.transpose(1, 2), bias
 
 
 class MLP(nn.Module):
@@ -130,7 +128,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in)`` to every member: ``(E, ..., out)``, float32 whatever the weights are."""
         flat = x.reshape(1, -1, x.shape[-1]).expand(self.members, -1, -1)
-        rows = max(1, CACHED // max(layer.weight[..., 0, :].numel() for layer in self.linear))
+        rows = max(1, CACHED // max(layer.bias.numel() for layer in self.linear))
         if x.device.type != "cpu" or flat.shape[1] <= rows or torch.is_grad_enabled():
             out = self._run(flat)
         else:

@@ -25,8 +25,9 @@ class Unrolled:
         if self._recorded:
             return
         rows, steps, size = known.shape
-        weights, biases = zip(*(layer.padded() for layer in mlp.linear), strict=True)
-        self._outputs = mlp.output.weight.shape[-1]
+        laid_out = [(layer.weight.transpose(1, 2), layer.bias) for layer in mlp.layers]
+        weights, biases = zip(*laid_out, mlp.output.laid_out(), strict=True)
+        self._outputs = mlp.output.weight.shape[1]
         # Time comes first: the inputs of a step lie side by side.
         inputs = weights[0].new_empty(steps, rows, weights[0].shape[1])
         inputs[..., -size:] = known.transpose(0, 1)

@@ -10,13 +10,19 @@ from torch import Tensor
 
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import SequenceBatch
+from mbrl_agents.training.rows import EpisodeRows
 from mbrl_agents.world_models.arrivals import Arrivals
+
+LARGE_ROW = 1024
+"""Bytes from which on observations stay where the episodes have them."""
 
 
 class EpisodeTensors:
     """Episodes as contiguous tensors, one row per observation.
 
-    The last row of an episode holds the observation it ended with and no action.
+    The last row of an episode holds the observation it ended with and no action.  On the CPU large
+    observations, as pictures, are not gathered: `EpisodeRows` reads batches of them from the
+    episodes' own arrays.
 
     Args:
         episodes: at least one, all with the same observation keys.
@@ -61,12 +67,7 @@ class EpisodeTensors:
         def scaled(actions: np.ndarray) -> np.ndarray:
             return np.clip(2.0 * (actions - low) / (np.asarray(high) - low) - 1.0, -1.0, 1.0)
 
-        self.obs = {
-            key: torch.from_numpy(
-                np.concatenate([np.asarray(e.observations[key]) for e in episodes])
-            ).to(device)
-            for key in keys
-        }
+        self.obs = {key: _rows([e.observations[key] for e in episodes], device) for key in keys}
         self.action = rows([scaled(e.actions) for e in episodes])
         self.label = rows([scaled(e.labels) for e in episodes], np.nan)
         self.reward = rows([e.rewards for e in episodes])
@@ -158,6 +159,21 @@ class EpisodeTensors:
     def whole(self, episodes: Tensor) -> SequenceBatch:
         """Whole episodes ``(B,)`` from their first step, padded at the end to the longest."""
         return self.sequences(self.first[episodes], int(self.length[episodes].max()), 0)
+
+
+def _rows(arrays: Sequence[np.ndarray], device: torch.device | str) -> Tensor | EpisodeRows:
+    """One key's observations of all episodes, to be indexed by row."""
+    rows = EpisodeRows(arrays)
+    if torch.device(device).type == "cpu":
+        large = arrays[0][:1].nbytes >= LARGE_ROW
+        return rows if large else rows[:]
+    # An episode at a time, so that no second copy of them all is made on the way.
+    found: Tensor = torch.empty(rows.shape, dtype=rows[:0].dtype, device=device)
+    begin = 0
+    for array in arrays:
+        found[begin : begin + len(array)] = torch.tensor(array, device=device)
+        begin += len(array)
+    return found
 
 
 def split_episodes(

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl_agents.training.checkpoints import load_tensors, save_tensors
 from mbrl_agents.training.latents import LatentStore
+from mbrl_agents.training.steps import StepStore
 from mbrl_agents.world_models.arrivals import Arrivals
 
-SEGMENT_STEPS = 4096
-"""Steps of a file: they are copied on their way to it, a whole replay would be doubled."""
+FORMAT = 2
+"""Of what `Replay.save` returns; it rises when an older one cannot be read any more."""
 
-FIELDS = ("prev_action", "reward", "is_first", "is_last", "terminal")
+COPIED_AT_ONCE = 256
+"""Steps."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Place:
 
 
 class Replay:
-    """Steps as they arrive, one ring per environment; sequences run across episodes.
+    """Steps as they arrive, the newest of each environment; sequences run across episodes.
 
     A step holds what was seen, the action, reward and flags that led there, and the latents of
     when it was last computed: by the agent as it acted, later by training.  A sequence begins
@@ -45,6 +46,8 @@ class Replay:
         observations: key to shape and dtype.
         action_size: ``A``.
         latents: ``deter``, ``stoch`` and ``classes`` of the model's state.
+        folder: where recorded steps lie in memory-mapped files, see `StepStore`; in memory
+            when None.  Latents, which training changes, are always in memory.
 
     Raises:
         ValueError: when a ring would not hold a sequence.
@@ -58,24 +61,25 @@ class Replay:
         observations: Mapping[str, tuple[tuple[int, ...], Any]],
         action_size: int,
         latents: tuple[int, int, int],
+        folder: Path | None = None,
     ) -> None:
         self.size, self.lanes, self.length = capacity // lanes, lanes, length
         if self.size <= length:
             raise ValueError(
                 f"{capacity} steps in {lanes} rings hold no sequence of {length} steps"
             )
-        rows = (lanes, self.size)
-        self.obs = {k: np.zeros((*rows, *s), d) for k, (s, d) in observations.items()}
-        self.prev_action = np.zeros((*rows, action_size), np.float32)
-        self.reward = np.zeros(rows, np.float32)
-        self.is_first = np.zeros(rows, bool)
-        self.is_last = np.zeros(rows, bool)
-        self.terminal = np.zeros(rows, bool)
+        self.keys = list(observations)
+        fields = {f"obs.{key}": entry for key, entry in observations.items()} | {
+            "prev_action": ((action_size,), np.float32),
+            "reward": ((), np.float32),
+            "is_first": ((), bool),
+            "is_last": ((), bool),
+            "terminal": ((), bool),
+        }
+        self.steps = StepStore(fields, lanes, self.size, folder)
         self.latents = LatentStore(lanes, self.size, *latents)
         self.count = np.zeros(lanes, np.int64)  # steps ever written per lane
         self.fresh: deque[tuple[int, int]] = deque()
-        self.saved = np.zeros(lanes, np.int64)
-        self.segments: list[dict[str, Any]] = []
 
     def __len__(self) -> int:
         """Steps held."""
@@ -99,19 +103,20 @@ class Replay:
         latents: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Record one step of one environment; ``latents`` are those of a single state."""
-        at = int(self.count[lane]) % self.size
-        for key, value in obs.items():
-            self.obs[key][lane, at] = value
-        self.prev_action[lane, at] = 0.0 if is_first else prev_action
-        self.reward[lane, at] = reward
-        self.is_first[lane, at] = is_first
-        self.is_last[lane, at] = is_last
-        self.terminal[lane, at] = terminal
+        step = int(self.count[lane])
+        values = {f"obs.{key}": value for key, value in obs.items()} | {
+            "prev_action": 0.0 if is_first else prev_action,
+            "reward": reward,
+            "is_first": is_first,
+            "is_last": is_last,
+            "terminal": terminal,
+        }
+        self.steps.write(lane, step, values)
         if latents is None:
-            self.latents.forget(lane, at)
+            self.latents.forget(lane, step % self.size)
         else:
-            self.latents.write(lane, at, latents)
-        self.count[lane] += 1
+            self.latents.write(lane, step % self.size, latents)
+        self._count(lane, 1)
         if self.count[lane] % self.length == 0:
             self.fresh.append((lane, int(self.count[lane]) - self.length))
 
@@ -137,7 +142,7 @@ class Replay:
             last = t == len(actions)
             self.add(
                 lane,
-                {key: np.asarray(observations[key][t]) for key in self.obs},
+                {key: np.asarray(observations[key][t]) for key in self.keys},
                 actions[t - 1] if t else np.zeros_like(actions[0]),
                 float(rewards[t - 1]) if t else 0.0,
                 is_first=t == 0,
@@ -154,18 +159,18 @@ class Replay:
             ValueError: when there is no sequence yet.
         """
         place = self._draw(batch, generator)
-        steps = place.start[:, None] + np.arange(self.length)
-        lane, index = place.lane[:, None], steps % self.size
-        field = {name: torch.from_numpy(getattr(self, name)[lane, index]) for name in FIELDS}
+        found = self.steps.gather(place.lane, place.start, self.length)
+        step = {name: torch.from_numpy(value) for name, value in found.items()}
+        obs = {key: step.pop(f"obs.{key}") for key in self.keys}
         # Also an episode that was given up ended before the next one began.
-        field["is_last"][:, :-1] |= field["is_first"][:, 1:]
-        seen = torch.ones(index.shape, dtype=torch.bool)
+        step["is_last"][:, :-1] |= step["is_first"][:, 1:]
+        seen = torch.ones(batch, self.length, dtype=torch.bool)
         arrivals = Arrivals(
-            obs={key: torch.from_numpy(value[lane, index]) for key, value in self.obs.items()},
-            steps_to_go=torch.full(index.shape, torch.nan),
+            obs=obs,
+            steps_to_go=torch.full((batch, self.length), torch.nan),
             mask=seen,
             outcome=seen,
-            **field,
+            **step,
         )
         before = self.latents.read(place.lane, (place.start - 1) % self.size)
         begins = torch.from_numpy(place.start == 0)
@@ -193,18 +198,30 @@ class Replay:
         """
         found: list[dict[str, Any]] = []
         for lane, start, end in reversed(self._pieces()):
-            at = np.arange(start, end) % self.size
-            if len(found) == count or end - start < least or not self.is_first[lane, at[0]]:
+            if len(found) == count:
+                break
+            if end - start < least or not self._begins(lane, start):
                 continue
+            steps = self.steps.read(lane, start, end)
             found.append(
                 {
-                    "obs": {key: torch.from_numpy(x[lane, at]) for key, x in self.obs.items()},
-                    "prev_action": torch.from_numpy(self.prev_action[lane, at]),
-                    "reward": torch.from_numpy(self.reward[lane, at]),
-                    "steps_to_go": torch.full((len(at),), torch.nan),
+                    "obs": {key: torch.from_numpy(steps[f"obs.{key}"]) for key in self.keys},
+                    "prev_action": torch.from_numpy(steps["prev_action"]),
+                    "reward": torch.from_numpy(steps["reward"]),
+                    "steps_to_go": torch.full((end - start,), torch.nan),
                 }
             )
         return found
+
+    def _begins(self, lane: int, step: int) -> bool:
+        return bool(self.steps.read(lane, step, step + 1, ["is_first"])["is_first"][0])
+
+    def _count(self, lane: int, steps: int) -> None:
+        """Note that a lane has more steps, and forget what fell out where a block was begun."""
+        begun = -(-self.count[lane] // self.steps.block)
+        self.count[lane] += steps
+        if -(-self.count[lane] // self.steps.block) != begun:
+            self.steps.keep(np.maximum(self.count - self.size, 0), self.count)
 
     def _oldest(self) -> np.ndarray:
         # Once the ring is full the step before the oldest is gone, and its latents with it.
@@ -245,18 +262,21 @@ class Replay:
         for lane, start, end in other._pieces():
             target = int(self.count.argmin())
             start = max(start, end - self.size)
-            at = np.arange(self.count[target], self.count[target] + end - start) % self.size
-            source = np.arange(start, end) % other.size
-            theirs = other._arrays()
-            for name, array in self._arrays().items():
-                array[target, at] = theirs[name][lane, source]
-            # What was cut off at its beginning must not look like the end of what lies before.
-            self.is_first[target, at[0]] = True
-            self.prev_action[target, at[0]] = 0.0
-            self.reward[target, at[0]] = 0.0
-            for name in ("deter", "stoch", "known"):
-                getattr(self.latents, name)[target, at] = getattr(other.latents, name)[lane, source]
-            self.count[target] += end - start
+            for begin in range(start, end, COPIED_AT_ONCE):
+                stop = min(begin + COPIED_AT_ONCE, end)
+                steps = other.steps.read(lane, begin, stop)
+                if begin == start:
+                    # What was cut off at its beginning must not look like the end of what lies
+                    # before.
+                    steps["is_first"][0] = True
+                    steps["prev_action"][0] = 0.0
+                    steps["reward"][0] = 0.0
+                first = int(self.count[target])
+                self.steps.put(target, first, steps)
+                at = np.arange(first, first + stop - begin) % self.size
+                source = np.arange(begin, stop) % other.size
+                self.latents.copy(target, at, other.latents, lane, source)
+                self._count(target, stop - begin)
 
     def _pieces(self) -> list[tuple[int, int, int]]:
         """Lane, first and one beyond the last step of each episode held, the oldest first.
@@ -266,79 +286,65 @@ class Replay:
         found = []
         for lane in range(self.lanes):
             count = int(self.count[lane])
-            steps = np.arange(max(0, count - self.size), count)
-            if not len(steps):
+            if not count:
                 continue
-            begins = steps[self.is_first[lane, steps % self.size]].tolist()
-            if steps[0] not in begins:
-                begins.insert(0, int(steps[0]))
+            first = max(0, count - self.size)
+            flags = self.steps.read(lane, first, count, ["is_first"])["is_first"]
+            flags[0] = True
+            begins = (first + np.flatnonzero(flags)).tolist()
             found += [(lane, a, b) for a, b in zip(begins, [*begins[1:], count], strict=True)]
         return sorted(found, key=lambda piece: (piece[2] - int(self.count[piece[0]]), -piece[0]))
 
     # -- files --------------------------------------------------------------------------
 
     def save(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Append what is new since the last save to ``folder``, in files of `SEGMENT_STEPS`.
+        """Have everything recorded in files of ``folder``, and note which count.
 
-        Every step is written once.  A file counts only once a checkpoint lists it: those that an
-        interrupted save left behind are overwritten by the next.
+        A replay that records there only lets the kernel write what it has not written yet; another
+        one is copied, and records there from now on.  Steps beyond those counted are overwritten
+        with what they were when training goes on from the checkpoint.
 
         Returns:
             Tensors and plain values for the checkpoint that commits the save: the latents, which
             change, and the list of files.
         """
-        since = np.maximum(self.saved, self.count - self.size)
-        new = self.count - since
-        files = -(-int(new.sum()) // SEGMENT_STEPS)
-        for part in range(files):
-            begin, end = since + new * part // files, since + new * (part + 1) // files
-            number = 1 + (self.segments[-1]["number"] if self.segments else 0)
-            tensors = {}
-            for lane in range(self.lanes):
-                index = np.arange(begin[lane], end[lane]) % self.size
-                for name, array in self._arrays().items():
-                    tensors[f"{lane}/{name}"] = torch.from_numpy(array[lane, index])
-            save_tensors(folder / f"{number:06d}.safetensors", tensors)
-            self.segments.append({"number": number, "from": begin.tolist(), "to": end.tolist()})
-        self.saved = self.count.copy()
-        needed = [s for s in self.segments if (np.array(s["to"]) > self.count - self.size).any()]
-        self.segments = needed
+        if self.steps.folder != folder.absolute():
+            self.steps = self.steps.copied_to(folder)
+        self.steps.flush()
         used = int(min(self.count.max(initial=0), self.size))
         meta = {
+            "format": FORMAT,
             "count": self.count.tolist(),
-            "segments": self.segments,
+            "steps": self.steps.files(),
             "fresh": [list(entry) for entry in self.fresh],
         }
         return self.latents.tensors(used), meta
 
-    def tidy(self, folder: Path) -> None:
-        """Remove files whose steps are all overwritten, and what interrupted saves left behind.
+    def tidy(self) -> None:
+        """Remove files whose steps are all forgotten, and what interrupted trainings left behind.
 
-        To be called after the checkpoint is written.
+        To be called after the checkpoint is written, or where there is none.
         """
-        names = {f"{segment['number']:06d}.safetensors" for segment in self.segments}
-        for path in [*folder.glob("*.safetensors"), *folder.glob(".*.safetensors.????????")]:
-            if path.name not in names:
-                path.unlink()
+        self.steps.tidy()
 
     def restore(self, folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Become what `save` saw, file by file."""
-        self.segments = list(meta["segments"])
-        self.count = np.array(meta["count"], np.int64)
-        self.saved = self.count.copy()
-        self.fresh = deque((int(lane), int(start)) for lane, start in meta["fresh"])
-        for segment in self.segments:
-            found, _ = load_tensors(folder / f"{segment['number']:06d}.safetensors")
-            for lane in range(self.lanes):
-                steps = np.arange(segment["from"][lane], segment["to"][lane])
-                for name, array in self._arrays().items():
-                    array[lane, steps % self.size] = found[f"{lane}/{name}"].numpy()
-        self.latents.restore(tensors)
+        """Become what `save` saw, and go on recording in its files.
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {f"obs.{key}": value for key, value in self.obs.items()} | {
-            name: getattr(self, name) for name in FIELDS
-        }
+        Raises:
+            ValueError: when they are of another version, missing, or of another form.
+        """
+        if meta.get("format") != FORMAT:
+            raise ValueError(
+                f"the recorded steps in {folder} are of format {meta.get('format', 1)}, which "
+                f"another version of mbrl_agents wrote; expected format {FORMAT}: finish the "
+                "training with that version, or begin anew in another folder"
+            )
+        steps = StepStore(self.steps.fields, self.lanes, self.size, folder)
+        steps.restore(meta["steps"])
+        self.steps = steps
+        self.count = np.array(meta["count"], np.int64)
+        self.fresh = deque((int(lane), int(start)) for lane, start in meta["fresh"])
+        self.latents.restore(tensors)
 
 
 __all__ = ["Place", "Replay"]

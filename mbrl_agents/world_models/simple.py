@@ -209,7 +209,8 @@ class SimpleWorldModel(nn.Module):
         delta = self.dynamics(torch.cat([self.features(state), action], -1)).mean(0)
         return {"obs": obs + self.delta_normaliser.inverse(delta), "prev_obs": obs}
 
-    def imagine(self, state: State, actions: Tensor) -> Rollout:
+    def imagine(self, state: State, actions: Tensor, *, keep_features: bool = False) -> Rollout:
+        del keep_features  # its heads read them all at once: they are there anyway
         obs, prev = state["obs"], state["prev_obs"]
         features, disagreements = [], []
         present = self._features(obs, prev)

@@ -56,8 +56,9 @@ def data(tmp_path_factory) -> Path:
 
 
 def online(out: Path) -> list:
-    every = "training.checkpoint_every=30"
-    return ["dreamer", "--env", TOY, "--steps", 200, "--out", out, every, *ONLINE]
+    """In a replay of eight files, the first of which are forgotten."""
+    settings = ["training.checkpoint_every=30", "training.replay_size=120"]
+    return ["dreamer", "--env", TOY, "--steps", 200, "--out", out, *settings, *ONLINE]
 
 
 def both(out: Path, data: Path) -> list:
@@ -106,7 +107,7 @@ def check_same(whole: Path, killed: Path) -> None:
     assert rows(whole) == rows(killed)
     assert max(Counter(row[:3] for row in rows(killed)).values()) == 1
     partial = [p for p in killed.rglob(".*") if p.is_file()]
-    assert not [p for p in partial if "safetensors" in p.name], partial
+    assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
 KINDS = ["online", "offline", "both", "actor"]
@@ -130,9 +131,11 @@ def test_killed_twice_at_any_moment(kind, data, tmp_path):
 
 WRITES = {
     "online": [
-        ("000001.safetensors", 1),
+        ("000001.steps", 1),
+        ("000003.steps", 1),
         ("learn.checkpoint.safetensors", 1),
         ("learn.checkpoint.safetensors", 3),
+        ("000011.steps", 1),
         ("model.safetensors", 1),
         ("run.json", 1),
     ],
@@ -173,12 +176,9 @@ def test_killed_while_it_writes(kind, data, tmp_path):
 def test_steps_of_the_replay_are_written_once(tmp_path):
     assert train(online(tmp_path)) == 0
     _, meta = load_tensors(tmp_path / CHECKPOINT)
-    segments = meta["replay"]["segments"]
-    ends = [0, *(segment["to"][0] for segment in segments)]
-    assert [segment["from"][0] for segment in segments] == ends[:-1]
-    names = {f"{segment['number']:06d}.safetensors" for segment in segments}
-    assert {path.name for path in (tmp_path / "replay").iterdir()} == names
-    held = sum(
-        len(load_tensors(tmp_path / "replay" / name)[0]["0/reward"]) for name in sorted(names)
-    )
-    assert held == meta["replay"]["count"][0]
+    count, steps = meta["replay"]["count"][0], meta["replay"]["steps"]
+    needed = range((count - 120) // steps["block"], -(-count // steps["block"]))
+    assert sorted(map(int, steps["files"])) == list(needed)
+    assert {path.name for path in (tmp_path / "replay").iterdir()} == set(steps["files"].values())
+    # A file for every block that was begun, none of them written anew.
+    assert sorted(steps["files"].values()) == [f"{number + 1:06d}.steps" for number in needed]

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from mbrl_agents.benchmarks import speed, speed_env, speed_planning, speed_training
+from mbrl_agents.benchmarks import (
+    speed,
+    speed_env,
+    speed_gpu,
+    speed_memory,
+    speed_planning,
+    speed_training,
+)
 
 
 def test_rows_are_medians_and_ratios(tmp_path):
@@ -15,7 +22,7 @@ def test_rows_are_medians_and_ratios(tmp_path):
     assert (row.ours, row.reference, row.ratio, row.rounds) == (0.2, 0.4, 2.0, 3)
     missing = speed.SpeedRow("y", None, None, "ms", None, 0, "not there")
     table = speed.speed_table([row, missing])
-    assert "| x | 0.20 ms | 0.40 ms | 2.0x | note |" in table
+    assert "| x | 0.20 ms | 0.40 ms | 2.00x | note |" in table
     assert "| y | - | - | - | not there |" in table
     stored = json.loads(speed.write_speed(tmp_path, [row, missing]).read_text())
     assert [r["id"] for r in stored["rows"]] == ["x", "y"]
@@ -52,8 +59,8 @@ def test_rows_are_chosen_by_name_and_told_one_by_one(monkeypatch):
         return speed.compared(name, [(0.001, 0.003)], 1, "fake")
 
     monkeypatch.setattr(speed_env, "ROWS", dict.fromkeys("abc", measure))
-    monkeypatch.setattr(speed_planning, "ROWS", {})
-    monkeypatch.setattr(speed_training, "ROWS", {})
+    for module in (speed_planning, speed_training, speed_memory, speed_gpu):
+        monkeypatch.setattr(module, "ROWS", {})
     told = []
     rows = speed.run_speed(told.append)
     assert [row.id for row in rows] == ["a", "b", "c"]

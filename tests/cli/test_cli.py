@@ -98,6 +98,11 @@ def test_methods_are_listed() -> None:
         (["bench", "quikc"], "no suite"),
         (["bench", "quick", "data.episode=3"], "did you mean 'episodes'"),
         (["bench", "quick", "--methods", "simpel-cem"], "did you mean 'simple-cem'"),
+        (["bench", "speed", "data.episodes=3"], "mbrl bench budget KEY=VALUE"),
+        (["bench", "speed", "--methods", "cem_mlpp"], "valid: pose_step_primitive, "),
+        (["bench", "speed", "--methods", ","], "no row is named"),
+        (["bench", "speed", "--methods", "act", "--fresh"], "about success_ms"),
+        (["bench", "speed", "--methods", "act", "--workers", "1"], "about success_ms"),
         (["inspect", "simple-cem", "planner.horzon=3"], "planner.horizon"),
     ],
 )
@@ -221,6 +226,29 @@ def test_bench_prints_the_table_and_fails_with_its_rows(
     result = mbrl(*command, "--methods", "random", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["methods"][0]["episodes"] == 2
+
+
+def test_measured_speeds_outlive_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mbrl_agents.benchmarks import speed
+
+    def measure(name: str) -> speed.SpeedRow:
+        if name == "c" and interrupted:
+            raise KeyboardInterrupt
+        return speed.SpeedRow(name, 1.0, 2.0, "ms", 2.0, 1, "fake")
+
+    monkeypatch.setattr(speed, "measures", lambda *_, **__: dict.fromkeys("abc", measure))
+    interrupted = True
+    assert mbrl("bench", "speed", "--out", tmp_path).exit_code not in (0, 2)
+    (file,) = tmp_path.iterdir()
+    assert [row["id"] for row in json.loads(file.read_text())["rows"]] == ["a", "b"]
+    interrupted = False
+    result = mbrl("bench", "speed", "--out", tmp_path, "--methods", "c,a")
+    assert result.exit_code == 0, result.output
+    assert [line[:4] for line in result.stdout.splitlines()[2:]] == ["| a ", "| c "]
+    result = mbrl("bench", "speed", "--out", tmp_path, "--methods", "a", "--json")
+    assert [row["id"] for row in json.loads(result.stdout)["rows"]] == ["a", "b", "c"]
 
 
 def test_asset_commands() -> None:

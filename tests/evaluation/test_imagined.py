@@ -50,7 +50,7 @@ class Sums(torch.nn.Module):
     def features(self, state):
         return state["x"]
 
-    def imagine(self, state, actions) -> Rollout:
+    def imagine(self, state, actions, *, keep_features=False) -> Rollout:
         x = state["x"][:, None] + actions.cumsum(1)
         return Rollout(x, x[..., 0], torch.ones_like(x[..., 0]), steps_to_go=10 * x[..., 0])
 

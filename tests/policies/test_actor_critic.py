@@ -74,7 +74,13 @@ def test_a_search_by_return_sees_beyond_its_horizon():
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
         with torch.no_grad():
-            scores.append(beyond(model.imagine(model.initial(1), plan.actions).features[:, -1]))
+            scores.append(
+                beyond(
+                    model.imagine(model.initial(1), plan.actions, keep_features=True).features[
+                        :, -1
+                    ]
+                )
+            )
     assert scores[1] > scores[0]
 
 

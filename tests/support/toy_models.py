@@ -33,7 +33,7 @@ class KnownModel:
     def imagine_step(self, state, action):
         return state
 
-    def imagine(self, state, actions) -> Rollout:
+    def imagine(self, state, actions, *, keep_features=False) -> Rollout:
         self.calls += 1
         self.seen = actions
         target = state["target"][:, None]

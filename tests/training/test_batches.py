@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 import toy_grasp
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.training.batches import EpisodeTensors, split_episodes
+from mbrl_agents.training.rows import EpisodeRows
 
 
 def test_arrivals_run_across_episodes():
@@ -94,6 +97,75 @@ def test_unusable_episodes_are_refused():
     )
     with pytest.raises(ValueError, match="'obs'"):
         EpisodeTensors([episode(3, 0), other])
+
+
+@pytest.fixture
+def seen() -> list[Episode]:
+    """Episodes with pictures, in arrays that nobody may write to."""
+    random = np.random.default_rng(0)
+    episodes = []
+    for steps in (5, 1, 9, 3):
+        pictures = random.integers(0, 256, (steps + 1, 20, 20, 3), dtype=np.uint8)
+        pictures.flags.writeable = False
+        plain = episode(steps, 10 * steps)
+        plain.observations["obs"].flags.writeable = False
+        observations = {"image": pictures, **plain.observations}
+        episodes.append(
+            Episode(observations, plain.actions, plain.labels, plain.rewards, True, True)
+        )
+    return episodes
+
+
+def test_pictures_are_read_from_the_episodes_as_from_one_tensor(seen):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, gathered = EpisodeTensors(seen), EpisodeTensors(seen)
+    gathered.obs = {
+        key: torch.tensor(np.concatenate([e.observations[key] for e in seen])) for key in data.obs
+    }
+    assert isinstance(data.obs["image"], EpisodeRows)
+    assert data.obs["image"].arrays[0] is seen[0].observations["image"], "nothing is copied"
+    for seed in range(20):
+        found: list[list[torch.Tensor]] = []
+        for one in (data, gathered):
+            draws = torch.Generator().manual_seed(seed)
+            batch = one.sample(6, 4, generator=draws)
+            rows = torch.randint(len(one.action) - 6, (7,), generator=draws)
+            entries = [
+                batch.obs,
+                batch.next_obs,
+                one.arrivals(rows, 7).obs,
+                one.whole(rows % 4).obs,
+            ]
+            found.append([value for entry in entries for value in entry.values()])
+        for ours, theirs in zip(*found, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert torch.equal(ours, theirs)
+
+
+def test_rows_are_indexed_like_a_tensor(seen):
+    arrays = [e.observations["image"] for e in seen]
+    rows, tensor = EpisodeRows(arrays), torch.tensor(np.concatenate(arrays))
+    assert rows.shape == tensor.shape
+    assert len(rows) == len(tensor)
+    mask = torch.arange(len(tensor)) % 3 == 0
+    for index in (
+        slice(None),
+        slice(3, 15, 2),
+        4,
+        -1,
+        mask,
+        torch.tensor(7),
+        torch.zeros(0).long(),
+    ):
+        assert torch.equal(rows[index], tensor[index])
+    table = torch.tensor([[3, 21, 0], [20, 20, 6]])
+    assert torch.equal(rows[table], tensor[table])
+    for outside in (22, -1):
+        with pytest.raises(IndexError):
+            rows[torch.tensor([0, outside])]
+    mixed = EpisodeRows([np.zeros((2, 3), np.float32), np.ones((1, 3))])
+    assert torch.equal(mixed[:], torch.tensor([[0.0] * 3, [0.0] * 3, [1.0] * 3]).double())
 
 
 def test_whole_episodes_are_held_out():

@@ -20,6 +20,7 @@ from mbrl_agents.world_models.arrivals import Arrivals
 from mbrl_agents.world_models.dreamer_v3.config import DreamerV3Config
 from mbrl_agents.world_models.dreamer_v3.decoder import Decoder
 from mbrl_agents.world_models.dreamer_v3.encoder import Encoder
+from mbrl_agents.world_models.dreamer_v3.rolling import Rolling
 from mbrl_agents.world_models.dreamer_v3.rssm import RSSM, State
 from mbrl_agents.world_models.dreamer_v3.spaces import action_size, observation_layout
 
@@ -163,30 +164,72 @@ class DreamerV3(nn.Module):
         return tree_map(Tensor.float, after)
 
     def imagine(
-        self, state: State, actions: Tensor, *, generator: torch.Generator | None = None
+        self,
+        state: State,
+        actions: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        keep_features: bool = False,
     ) -> Rollout:
+        """See `mbrl_agents.protocols.WorldModel.imagine`.
+
+        Args:
+            keep_features: whether the rollout holds features, which a search does not read.
+        """
         with self.precision():
             noise = self._noise(tuple(actions.shape[:2]), generator)
             embedded = self.rssm.embed_action(actions)
-            parts = self.rssm.recurrent_parts()
-            found = []
-            for step in range(actions.shape[1]):
-                state = self.rssm.imagine_embedded(
-                    state, embedded[:, step], None if noise is None else noise[:, step], parts
-                )
-                found.append(self.rssm.features(state))
-            features = torch.stack(found, 1).float()
-            reward, continues, steps = self.predict_heads(features)
-            value = self._value[0](features) if self._value else None
-        return Rollout(features, reward, continues, value=value, steps_to_go=steps)
+            # Time comes first, as it is imagined: heads then read memory in its order.
+            features: Tensor | None
+            if torch.is_grad_enabled() or self.config.dtype != "float32":
+                features = self._imagined(state, embedded, noise)
+                outcomes = self.predict_heads(features)
+            else:
+                keep = keep_features or bool(self._value)
+                rolling = Rolling(self.rssm, state, embedded, self._planned_on(), keep=keep)
+                for step in range(actions.shape[1]):
+                    rolling.step(step, None if noise is None else noise[:, step])
+                features = rolling.features
+                parts = zip(*map(self._outcomes, rolling.outputs()), strict=True)
+                outcomes = tuple(None if part[0] is None else torch.cat(part) for part in parts)
+            reward, continues, steps = outcomes
+            value = self._value[0](features).t() if self._value else None
+        return Rollout(
+            None if features is None else features.transpose(0, 1),
+            reward.t(),
+            continues.t(),
+            value=value,
+            steps_to_go=None if steps is None else steps.t(),
+        )
+
+    def _imagined(self, state: State, embedded: Tensor, noise: Tensor | None) -> Tensor:
+        """``(T, N, F)`` features after embedded actions ``(N, T, hidden)``."""
+        parts = self.rssm.recurrent_parts()
+        found = []
+        for step in range(embedded.shape[1]):
+            state = self.rssm.imagine_embedded(
+                state, embedded[:, step], None if noise is None else noise[:, step], parts
+            )
+            found.append(self.rssm.features(state))
+        return torch.stack(found).float()
+
+    def _planned_on(self) -> dict[str, nn.Sequential]:
+        """The heads that a rollout holds the outcome of."""
+        heads = {"reward": self.reward, "continues": self.continues}
+        return heads | ({"progress": self.progress} if self.config.progress else {})
 
     def predict_heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Reward, probability to go on and steps to go ``(...)`` at ``features`` ``(..., F)``."""
-        reward = TwoHot(self.reward(features)).mean
-        continues = (self.discounts(features) / self.config.discount).clamp_max(1.0)
+        return self._outcomes({name: head(features) for name, head in self._planned_on().items()})
+
+    def _outcomes(self, found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`predict_heads` from what the heads give."""
+        reward = TwoHot(found["reward"]).mean
+        lasting = torch.sigmoid(found["continues"][..., 0].float())
+        continues = (lasting / self.config.discount).clamp_max(1.0)
         steps = None
-        if self.config.progress:
-            steps = TwoHot(self.progress(features)).mean.clamp(0.0, self.config.max_steps)
+        if "progress" in found:
+            steps = TwoHot(found["progress"]).mean.clamp(0.0, self.config.max_steps)
         return reward, continues, steps
 
     def discounts(self, features: Tensor) -> Tensor:
