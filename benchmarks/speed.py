@@ -79,7 +79,7 @@ def measures(
         speed_training,
     )
 
-    found = {}
+    found: dict[str, Measure] = {}
     for module in (speed_env, speed_planning, speed_training, speed_memory, speed_gpu):
         found |= module.ROWS
     if folder is not None:

@@ -69,7 +69,9 @@ class EnsembleLinear(nn.Module):
 
         On a CPU ``out'`` may be ``out`` rounded up to a multiple of `COLUMNS`.
         """
-        outputs, weight, bias = self.weight.shape[1], self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        outputs = weight.shape[1]
         if outputs > COLUMNS and outputs % COLUMNS and weight.device.type == "cpu":
             missing = -outputs % COLUMNS
             weight, bias = F.pad(weight, (0, 0, 0, missing)), F.pad(bias, (0, missing))

@@ -25,7 +25,7 @@ class Unrolled:
         if self._recorded:
             return
         rows, steps, size = known.shape
-        laid_out = [(layer.weight.transpose(1, 2), layer.bias) for layer in mlp.layers]
+        laid_out = [(layer.weight.transpose(1, 2), layer.bias) for layer in mlp.linear[:-1]]
         weights, biases = zip(*laid_out, mlp.output.laid_out(), strict=True)
         self._outputs = mlp.output.weight.shape[1]
         # Time comes first: the inputs of a step lie side by side.

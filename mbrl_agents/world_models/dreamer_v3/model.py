@@ -183,17 +183,19 @@ class DreamerV3(nn.Module):
             features: Tensor | None
             if torch.is_grad_enabled() or self.config.dtype != "float32":
                 features = self._imagined(state, embedded, noise)
-                outcomes = self.predict_heads(features)
+                reward, continues, steps = self.predict_heads(features)
             else:
                 keep = keep_features or bool(self._value)
                 rolling = Rolling(self.rssm, state, embedded, self._planned_on(), keep=keep)
                 for step in range(actions.shape[1]):
                     rolling.step(step, None if noise is None else noise[:, step])
                 features = rolling.features
-                parts = zip(*map(self._outcomes, rolling.outputs()), strict=True)
-                outcomes = tuple(None if part[0] is None else torch.cat(part) for part in parts)
-            reward, continues, steps = outcomes
-            value = self._value[0](features).t() if self._value else None
+                rewards, lasting, to_go = zip(*map(self._outcomes, rolling.outputs()), strict=True)
+                reward, continues = torch.cat(rewards), torch.cat(lasting)
+                steps = torch.cat(to_go) if self.config.progress else None
+            value = None
+            if self._value and features is not None:
+                value = self._value[0](features).t()
         return Rollout(
             None if features is None else features.transpose(0, 1),
             reward.t(),

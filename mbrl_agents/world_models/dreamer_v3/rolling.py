@@ -152,8 +152,9 @@ class Rolling:
         own = self._deter.view(len(x), rssm.blocks, -1).transpose(0, 1)
         torch.addmm(first.bias, self._inputs, self._shared, out=x)
         by_block.baddbmm_(own, self._own)
-        _activated(rssm.dynamics_norms[0], x)
-        for linear, norm in list(zip(rssm.dynamics, rssm.dynamics_norms, strict=True))[1:]:
+        norms = [norm for norm in rssm.dynamics_norms if isinstance(norm, RMSNorm)]
+        _activated(norms[0], x)
+        for linear, norm in zip(list(rssm.dynamics)[1:], norms[1:], strict=True):
             assert isinstance(linear, BlockLinear)
             by_block.copy_(torch.bmm(by_block, linear.weight, out=self._blocked))
             _activated(norm, x.add_(linear.bias))
@@ -172,6 +173,7 @@ class Rolling:
         """The next ``z``, one-hot and flat ``(N, G n)``."""
         rssm, hidden = self._rssm, self._hidden[0].shape[1]
         stack, last = _stack(rssm.prior), rssm.prior[1]
+        assert isinstance(last, nn.Linear)
         x = _activated(stack[0].norm, self._read_deter[:, hidden : 2 * hidden])
         for number, layer in enumerate(stack[1:]):
             room = self._hidden[number % 2]
@@ -191,7 +193,7 @@ def _stack(network: nn.Sequential) -> list[Dense]:
     """The hidden layers of a network that ends in a linear layer."""
     stack = network[0]
     assert isinstance(stack, nn.Sequential)
-    return list(stack)
+    return [layer for layer in stack if isinstance(layer, Dense)]
 
 
 def _activated(norm: RMSNorm, x: Tensor, into: Tensor | None = None) -> Tensor:
