@@ -181,12 +181,16 @@ class DreamerV3(nn.Module):
             embedded = self.rssm.embed_action(actions)
             # Time comes first, as it is imagined: heads then read memory in its order.
             features: Tensor | None
-            if torch.is_grad_enabled() or self.config.dtype != "float32":
+            heads = self._planned_on()
+            own = all(isinstance(head, nn.Sequential) for head in heads.values())
+            # What is not in single precision, or read by a head of somebody else's making, goes
+            # the general way, as do gradients.
+            if torch.is_grad_enabled() or self.config.dtype != "float32" or not own:
                 features = self._imagined(state, embedded, noise)
                 reward, continues, steps = self.predict_heads(features)
             else:
                 keep = keep_features or bool(self._value)
-                rolling = Rolling(self.rssm, state, embedded, self._planned_on(), keep=keep)
+                rolling = Rolling(self.rssm, state, embedded, heads, keep=keep)
                 for step in range(actions.shape[1]):
                     rolling.step(step, None if noise is None else noise[:, step])
                 features = rolling.features
