@@ -1,23 +1,18 @@
 """Other projects' planners and training steps, timed in a process of their own.
 
-Run as a script by `Peer`, by the interpreter that ``MBRL_PEERS_PYTHON`` names or by this one.
-It imports nothing of this package, so that a peer's environment needs none of it, and what a
-peer changes on import (threads, warnings, loggers) stays here.  It reads one number per line,
-how often to work, and answers with the seconds that took.
+Run as a script by `speed_peer_process.Peer`.  It imports nothing of this package, so that a peer's
+environment needs none of it, and what a peer changes on import (threads, warnings, loggers) stays
+here.  It reads one number per line, how often to work, and answers with the seconds that took.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.metadata
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -29,73 +24,6 @@ BATCH, LENGTH, SIZE = 16, 64, 64
 INIT_STD, MIN_STD = 0.5, 0.05
 
 Work = Callable[[], object]
-
-
-class Missing(Exception):
-    """A peer is not installed, or does not run here; the message says why."""
-
-
-class Peer:
-    """A peer's work in a process of its own.
-
-    Args:
-        name: a key of `PEERS`.
-
-    Raises:
-        Missing: where it cannot be built.
-
-    Attributes:
-        versions: of the packages it runs on.
-    """
-
-    def __init__(self, name: str) -> None:
-        python = os.environ.get("MBRL_PEERS_PYTHON") or sys.executable
-        # Isolated: the folder of this script holds names that others may import.
-        command = [python, "-I", str(Path(__file__).resolve()), name, str(torch.get_num_threads())]
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        except OSError as error:
-            raise Missing(f"{python} does not start: {error.strerror}") from error
-        state, _, self.versions = self._read().partition(" ")
-        if state != "ready":
-            self.close()
-            raise Missing(self.versions or f"{python} ended before it was ready")
-
-    def run(self, times: int = 1) -> float:
-        """Seconds that the work takes ``times`` times."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{times}\n")
-        self._process.stdin.flush()
-        answer = self._read()
-        if not answer:
-            raise RuntimeError("the peer's process ended")
-        return float(answer)
-
-    def close(self) -> None:
-        """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        self._process.terminate()
-        self._process.wait()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
 
 
 # -- planning -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from mbrl_agents.benchmarks.speed import SpeedRow, Unavailable, compared, interleaved, timed
+from mbrl_agents.benchmarks.speed_peer_process import Missing, Peer
 from mbrl_agents.benchmarks.speed_peers import (
     ACTION,
     ELITES,
@@ -24,8 +25,6 @@ from mbrl_agents.benchmarks.speed_peers import (
     POSE,
     SAMPLES,
     SIZE,
-    Missing,
-    Peer,
     plain_cem,
     pose_network,
     pose_return,

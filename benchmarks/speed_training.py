@@ -10,7 +10,8 @@ import torch
 from gymnasium import spaces
 
 from mbrl_agents.benchmarks.speed import SpeedRow, Unavailable, compared, interleaved, timed
-from mbrl_agents.benchmarks.speed_peers import ACTION, BATCH, LENGTH, POSE, SIZE, Missing, Peer
+from mbrl_agents.benchmarks.speed_peer_process import Missing, Peer
+from mbrl_agents.benchmarks.speed_peers import ACTION, BATCH, LENGTH, POSE, SIZE
 from mbrl_agents.training.dreamer import DreamerTrainer, DreamerTrainingConfig
 from mbrl_agents.training.imagination import Behaviour, BehaviourConfig
 from mbrl_agents.training.replay import Replay

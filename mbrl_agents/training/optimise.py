@@ -174,7 +174,7 @@ def optimise(
         done += 1
         since += 1
         for name, value in {**parts, "gradient_norm": norm}.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.detach().float().cpu()
+            sums[name] = sums.get(name, torch.zeros(())) + value.detach().float()
         if done % config.evaluate_every == 0 or done == steps:
             last = {"step": float(done)}
             last |= {f"train/{k}": float(v) / since for k, v in sums.items()}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mbrl_agents.benchmarks import speed, speed_peers, speed_planning, speed_training
+from mbrl_agents.benchmarks.speed_peer_process import Peer
 from mbrl_agents.world_models.dreamer_v3 import DreamerV3Config
 
 
@@ -90,6 +91,6 @@ def test_a_peer_works_in_a_process_of_its_own(monkeypatch, tmp_path):
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/fake.py" "$@"\n')
     python.chmod(0o755)
     monkeypatch.setenv("MBRL_PEERS_PYTHON", str(python))
-    with speed_peers.Peer("mbrl_lib") as peer:
+    with Peer("mbrl_lib") as peer:
         assert peer.versions.startswith("torch ")
         assert peer.run(2) > 0
