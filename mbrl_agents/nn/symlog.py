@@ -6,13 +6,18 @@ equations 8 to 10.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 BINS = 255
+ROWS = 256
+"""Distributions that a CPU's cache keeps."""
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -80,26 +85,79 @@ class TwoHot:
         Probabilities of bins of opposite sign are subtracted from each other first: uniform ones
         then give exactly 0, which a plain sum over values up to 5e8 does not.
         """
-        probs = self.logits.softmax(-1)
-        half = probs.shape[-1] // 2  # the bin in the middle is 0
-        odd = probs[..., half + 1 :] - probs[..., :half].flip(-1)
-        return (odd * self.bins[half + 1 :]).sum(-1)
+        half = len(self.bins) // 2  # the bin in the middle is 0
+        above = self.bins[half + 1 :]
 
-    def loss(self, target: Tensor) -> Tensor:
+        def mean(logits: Tensor) -> Tensor:
+            probs = logits.softmax(-1)
+            return ((probs[:, half + 1 :] - probs[:, :half].flip(-1)) * above).sum(-1)
+
+        return _by_rows(mean, self._rows()).reshape(self.logits.shape[:-1])
+
+    def loss(self, target: Tensor, *others: tuple[float, Tensor]) -> Tensor:
         """``(...)`` cross entropy to the two-hot weights of ``target`` ``(...)``.
 
         Only two bins weigh anything, so the cross entropy is read off there; the dense two-hot
         vector is never built.
+
+        Args:
+            others: weights and further targets whose cross entropy is added.
         """
-        bins = self.bins
-        target = target.detach().float().clamp(bins[0], bins[-1]).contiguous()
-        above = torch.searchsorted(bins, target, right=True).clamp(1, len(bins) - 1)
-        low, high = bins[above - 1], bins[above]
-        weight = (target - low) / (high - low)
-        index = torch.stack([above - 1, above], -1)
-        picked = self.logits.gather(-1, index)
-        chosen = picked[..., 0] * (1.0 - weight) + picked[..., 1] * weight
-        return self.logits.logsumexp(-1) - chosen
+        bins, indices, weights = self.bins, [], []
+        for factor, values in ((1.0, target), *others):
+            values = values.detach().float().clamp(bins[0], bins[-1]).contiguous()
+            above = torch.searchsorted(bins, values, right=True).clamp(1, len(bins) - 1)
+            low, high = bins[above - 1], bins[above]
+            share = (values - low) / (high - low)
+            indices += [above - 1, above]
+            weights += [factor * (1.0 - share), factor * share]
+        index = torch.stack(indices, -1).reshape(-1, len(indices))
+        weight = torch.stack(weights, -1).reshape(-1, len(weights))
+        loss: Tensor = _CrossEntropy.apply(self._rows(), index, weight)
+        return loss.reshape(target.shape)
+
+    def _rows(self) -> Tensor:
+        return self.logits.reshape(-1, self.logits.shape[-1])
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """``sum_k w_k (logsumexp(l) - l[i_k])`` of logits ``(N, n)``, i and w ``(N, K)``: ``(N,)``.
+
+    Its gradient takes one pass over the logits, a few rows at a time on a CPU; what autograd makes
+    of logsumexp and gather takes five.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        total = _by_rows(partial(torch.logsumexp, dim=-1), logits)
+        ctx.save_for_backward(logits, index, weight, total)
+        return weight.sum(-1) * total - (weight * logits.gather(-1, index)).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        logits, index, weight, total = ctx.saved_tensors
+        weight = weight * grad[:, None]
+        whole = weight.sum(-1)
+        out = torch.empty_like(logits)
+        for part in _parts(logits):
+            inner = torch.sub(logits[part], total[part, None], out=out[part])
+            inner.exp_().mul_(whole[part, None]).scatter_add_(-1, index[part], -weight[part])
+        return out, None, None
+
+
+def _parts(logits: Tensor) -> list[slice]:
+    """Rows ``(N, n)`` that a processor works on at once."""
+    rows = ROWS if logits.device.type == "cpu" else len(logits)
+    return [slice(begin, begin + rows) for begin in range(0, len(logits), max(1, rows))]
+
+
+def _by_rows(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """``function``, from ``(N, n)`` to ``(N,)``, in parts."""
+    parts = _parts(logits)
+    if len(parts) < 2:
+        return function(logits)
+    return torch.cat([function(logits[part]) for part in parts])
 
 
 def symlog_mse(prediction: Tensor, target: Tensor) -> Tensor:

@@ -217,17 +217,17 @@ class Behaviour(nn.Module):
         twice; features it reads carry none.
         """
         state = tree_map(Tensor.detach, state)
+        imagine = model.stepper(state, self.config.imagination, generator)
         features, actions, raws = [model.features(state)], [], []
-        for _ in range(self.config.imagination):
+        for step in range(self.config.imagination):
             raw = self.actor.raw(features[-1])
             with torch.no_grad():
                 action = self.actor.distribution(raw).sample(generator)
-                state = model.imagine_step(state, action, generator=generator)
-                features.append(model.features(state))
+            features.append(imagine(step, action))
             actions.append(action)
             raws.append(raw)
         return Dream(
-            torch.stack(features, 1),
+            torch.stack(features).transpose(0, 1),
             torch.stack(actions, 1),
             tuple(torch.stack(parts, 1) for parts in zip(*raws, strict=True)),
         )
@@ -257,15 +257,17 @@ class Behaviour(nn.Module):
         starts = tree_map(lambda x: x[:, -last:].flatten(0, 1), learned.states)
         with model.precision():
             dream = self.dream(model, starts, generator)
+            # Time first, as it was imagined: networks then read memory in its order.
+            timely = dream.features.transpose(0, 1)
             with torch.no_grad():
-                reward = TwoHot(model.reward(dream.features)).mean  # (N, H + 1)
-                live = model.discounts(dream.features)
-                slow = self.slow_critic(dream.features[:, :-1]).mean
-                final = self.value(dream.features[:, -1])
-            critic = self.critic(dream.features[:, :-1])
+                reward = TwoHot(model.reward(timely)).mean.t()  # (N, H + 1)
+                live = model.discounts(timely).t()
+                slow = self.slow_critic(timely[:-1]).mean
+                final = self.value(timely[-1])
+            critic = self.critic(timely[:-1])
             policy = self.actor.distribution(dream.raw)
             with torch.no_grad():
-                value = critic.mean
+                value = critic.mean.t()
                 later = torch.cat([value[:, 1:], final[:, None]], 1)
                 returns = lambda_returns(
                     reward[:, 1:], live[:, 1:], later, final, config.lambda_
@@ -277,7 +279,7 @@ class Behaviour(nn.Module):
             entropy = policy.entropy()
             chosen = policy.log_prob(dream.actions) * advantage + config.entropy * entropy
             policy_loss = -(weight * chosen).mean()
-            off = critic.loss(returns) + config.slow_weight * critic.loss(slow)
+            off = critic.loss(returns.t(), (config.slow_weight, slow)).t()
             value_loss = (weight * off).mean()
             replay_loss = self._replay_loss(
                 model, learned.features[:, -last:], batch, returns[:, 0].reshape(shape)
@@ -313,7 +315,7 @@ class Behaviour(nn.Module):
                 batch.reward[:, 1:], live[:, 1:], imagined[:, 1:], imagined[:, -1], mix[:, 1:]
             )
             known = batch.mask[:, :-1] & batch.outcome[:, 1:] & ~batch.is_last[:, :-1]
-        off = critic.loss(returns) + config.slow_weight * critic.loss(slow)
+        off = critic.loss(returns, (config.slow_weight, slow))
         return (off * known).mean()
 
 

@@ -180,20 +180,20 @@ class DreamerV3(nn.Module):
             noise = self._noise(tuple(actions.shape[:2]), generator)
             embedded = self.rssm.embed_action(actions)
             # Time comes first, as it is imagined: heads then read memory in its order.
-            features: Tensor | None
+            features: Tensor | None = None
             heads = self._planned_on()
             own = all(isinstance(head, nn.Sequential) for head in heads.values())
-            # What is not in single precision, or read by a head of somebody else's making, goes
-            # the general way, as do gradients.
-            if torch.is_grad_enabled() or self.config.dtype != "float32" or not own:
+            # What is read by a head of somebody else's making goes the general way.
+            if torch.is_grad_enabled() or not self._rolls() or not own:
                 features = self._imagined(state, embedded, noise)
                 reward, continues, steps = self.predict_heads(features)
             else:
-                keep = keep_features or bool(self._value)
-                rolling = Rolling(self.rssm, state, embedded, heads, keep=keep)
-                for step in range(actions.shape[1]):
-                    rolling.step(step, None if noise is None else noise[:, step])
-                features = rolling.features
+                count = actions.shape[1]
+                if keep_features or self._value:
+                    features = embedded.new_empty(count, len(actions), self.feature_size)
+                rolling = Rolling(self.rssm, state, count, heads, features)
+                for step in range(count):
+                    rolling.step(step, embedded[:, step], None if noise is None else noise[:, step])
                 rewards, lasting, to_go = zip(*map(self._outcomes, rolling.outputs()), strict=True)
                 reward, continues = torch.cat(rewards), torch.cat(lasting)
                 steps = torch.cat(to_go) if self.config.progress else None
@@ -207,6 +207,41 @@ class DreamerV3(nn.Module):
             value=value,
             steps_to_go=None if steps is None else steps.t(),
         )
+
+    def _rolls(self) -> bool:
+        """Whether `Rolling` computes what the modules would, and is quicker."""
+        return self.config.dtype == "float32" and not torch.compiler.is_compiling()
+
+    @torch.no_grad()
+    def stepper(
+        self, state: State, steps: int, generator: torch.Generator
+    ) -> Callable[[int, Tensor], Tensor]:
+        """A function from step (0, 1, ...) and action ``(N, A)`` to features ``(N, F)``.
+
+        To be called in turn and without gradients: each goes on from the step before, the first
+        from ``state``; latents are drawn.
+        """
+        rows = len(state["deter"])
+        if self._device.type != "cpu" or not self._rolls():
+            current = state
+
+            @torch.no_grad()
+            def general(step: int, action: Tensor) -> Tensor:
+                nonlocal current
+                current = self.imagine_step(current, action, generator=generator)
+                return self.features(current)
+
+            return general
+        features = [state["deter"].new_empty(rows, self.feature_size) for _ in range(steps)]
+        rolling = Rolling(self.rssm, state, steps, {}, features)
+
+        @torch.no_grad()
+        def rolled(step: int, action: Tensor) -> Tensor:
+            embedded = self.rssm.embed_action(action)
+            rolling.step(step, embedded, self._noise((rows,), generator))
+            return features[step]
+
+        return rolled
 
     def _imagined(self, state: State, embedded: Tensor, noise: Tensor | None) -> Tensor:
         """``(T, N, F)`` features after embedded actions ``(N, T, hidden)``."""

@@ -9,7 +9,7 @@ states are only kept where somebody asks for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,40 +22,35 @@ if TYPE_CHECKING:
     from mbrl_agents.world_models.dreamer_v3.rssm import RSSM, State
 
 
-CACHED_ROWS = 512
+CACHED_ROWS = 1024
 """Distributions over 255 bins that a CPU's cache keeps."""
 
 
 class Rolling:
-    """Room for ``T`` imagined steps of ``N`` states, filled step by step.
+    """Imagined steps of ``N`` states.
 
     Args:
         rssm: the model, in float32.
         state: where to begin, ``deter`` ``(N, D)`` and ``stoch`` ``(N, G, n)``.
-        actions: ``(N, T, hidden)`` embedded.
+        steps: how many there will be at most.
         heads: networks that read the features of imagined states: a stack of `Dense` layers, at
             least one, and a last layer.
-        keep: whether to keep the features themselves.
-
-    Attributes:
-        features: ``(T, N, F)`` of the imagined states, or None.
+        features: room for those of each step, ``(N, F)``, which are not kept without.
     """
 
     def __init__(
         self,
         rssm: RSSM,
         state: State,
-        actions: Tensor,
+        steps: int,
         heads: Mapping[str, nn.Sequential],
-        *,
-        keep: bool,
+        features: Sequence[Tensor] | None = None,
     ) -> None:
-        self._rssm, self._heads = rssm, heads
-        (rows, steps, hidden), deter = actions.shape, rssm.deter
-        latent, new = rssm.feature_size - deter, actions.new_empty
-        self._actions = actions.unbind(1)
+        self._rssm, self._heads, self._features = rssm, heads, features
+        rows, deter = state["deter"].shape
+        hidden = rssm.from_deter.linear.out_features
+        latent, new = rssm.feature_size - deter, rssm.gates.bias.new_empty
         self._deter, self._stoch = state["deter"].float(), state["stoch"].float().flatten(1)
-        self.features = new(steps, rows, rssm.feature_size) if keep else None
         self._lay_out_weights()
         # What a step works in.
         self._inputs = new(rows, 3 * hidden)
@@ -70,13 +65,9 @@ class Rolling:
         self._deters = new(rows, deter), new(rows, deter)  # read and written in turn
         # What it leaves behind: the heads' first layers before their norms.
         self._firsts = [new(steps, rows, width) for width in self._widths]
-        self._shares = list(
-            zip(
-                self._read_deter[:, 2 * hidden :].split(self._widths, 1),
-                self._read_stoch[:, hidden:].split(self._widths, 1),
-                strict=True,
-            )
-        )
+        shares = self._read_deter[:, 2 * hidden :], self._read_stoch[:, hidden:]
+        parts = [x.split(self._widths, 1) if heads else () for x in shares]
+        self._shares = list(zip(*parts, strict=True))
         self._read()
 
     def _lay_out_weights(self) -> None:
@@ -92,17 +83,17 @@ class Rolling:
         inner = rssm.from_stoch.linear
         self._stoch_weight = torch.cat([inner.weight, *(z for _, z in parts)]).t()
         self._stoch_bias = torch.cat([inner.bias, *(first.linear.bias for first in firsts)])
-        own, self._shared = rssm.recurrent_parts()
-        self._own = own.contiguous()
+        self._own, self._shared = rssm.recurrent_parts()
         # The -1 of the update gate, see `RSSM.advance`.
         self._gate_bias = rssm.gates.bias.detach().reshape(rssm.blocks, 1, -1).clone()
         self._gate_bias[..., 2 * rssm.deter // rssm.blocks :] -= 1.0
         self._minus = self._gate_bias.new_full((), -1.0)
 
-    def step(self, step: int, noise: Tensor | None = None) -> None:
+    def step(self, step: int, action: Tensor, noise: Tensor | None = None) -> None:
         """Imagine one step; to be called for 0, 1, ... in turn.
 
         Args:
+            action: ``(N, hidden)`` embedded.
             noise: Gumbel noise ``(N, G, n)`` of the draw; None takes the most likely classes.
         """
         rssm, hidden = self._rssm, self._hidden[0].shape[1]
@@ -111,15 +102,15 @@ class Rolling:
             (rssm.from_stoch, self._read_stoch, self._from_stoch),
         ):
             _activated(layer.norm, product[:, :hidden], room)
-        self._from_action.copy_(self._actions[step])
+        self._from_action.copy_(action)
         self._deter = self._advance(self._deters[step % 2])
         torch.addmm(self._deter_bias, self._deter, self._deter_weight, out=self._read_deter)
         self._stoch = self._draw(noise)
         torch.addmm(self._stoch_bias, self._stoch, self._stoch_weight, out=self._read_stoch)
         for first, shares in zip(self._firsts, self._shares, strict=True):
             torch.add(*shares, out=first[step])
-        if self.features is not None:
-            torch.cat([self._deter, self._stoch], -1, out=self.features[step])
+        if self._features is not None:
+            torch.cat([self._deter, self._stoch], -1, out=self._features[step])
 
     def outputs(self) -> Iterator[dict[str, Tensor]]:
         """What each head gives for the imagined states, ``(t, N, ...)`` for ``t`` steps at a time.
@@ -135,13 +126,19 @@ class Rolling:
                 x = _activated(stack[0].norm, firsts[begin : begin + together])
                 for layer in stack[1:]:
                     x = layer(x)
-                found[name] = head[1](x)
+                last = head[1]
+                assert isinstance(last, nn.Linear)
+                # The bias afterwards: torch is slow at spreading 255 numbers beforehand.
+                found[name] = (x @ last.weight.t()).add_(last.bias)
             yield found
 
     def _read(self) -> None:
-        """The first layers that read the state where it begins."""
-        torch.addmm(self._deter_bias, self._deter, self._deter_weight, out=self._read_deter)
-        torch.addmm(self._stoch_bias, self._stoch, self._stoch_weight, out=self._read_stoch)
+        """What the first step needs of the first layers that read the state where it begins."""
+        for layer, x, product in (
+            (self._rssm.from_deter.linear, self._deter, self._read_deter),
+            (self._rssm.from_stoch.linear, self._stoch, self._read_stoch),
+        ):
+            product[:, : layer.out_features] = torch.addmm(layer.bias, x, layer.weight.t())
 
     def _advance(self, result: Tensor) -> Tensor:
         """The next ``h`` ``(N, D)`` in ``result``."""
@@ -151,7 +148,7 @@ class Rolling:
         by_block = x.view(len(x), rssm.blocks, -1).transpose(0, 1)  # (G, N, D / G), a view
         own = self._deter.view(len(x), rssm.blocks, -1).transpose(0, 1)
         torch.addmm(first.bias, self._inputs, self._shared, out=x)
-        by_block.baddbmm_(own, self._own)
+        by_block += torch.bmm(own, self._own, out=self._blocked)
         norms = [norm for norm in rssm.dynamics_norms if isinstance(norm, RMSNorm)]
         _activated(norms[0], x)
         for linear, norm in zip(list(rssm.dynamics)[1:], norms[1:], strict=True):
