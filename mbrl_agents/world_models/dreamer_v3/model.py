@@ -191,7 +191,8 @@ class DreamerV3(nn.Module):
                 count = actions.shape[1]
                 if keep_features or self._value:
                     features = embedded.new_empty(count, len(actions), self.feature_size)
-                rolling = Rolling(self.rssm, state, count, heads, features)
+                rooms = None if features is None else features.unbind()
+                rolling = Rolling(self.rssm, state, count, heads, rooms)
                 for step in range(count):
                     rolling.step(step, embedded[:, step], None if noise is None else noise[:, step])
                 rewards, lasting, to_go = zip(*map(self._outcomes, rolling.outputs()), strict=True)
