@@ -1,7 +1,8 @@
 """Speed beside a reference, measured interleaved in one run: ratios, not claims.
 
-Each row runs ours and the reference in turns, several rounds, and reports medians, so that
-whatever else the machine does hits both alike.  `measures` lists where the rows are.
+Rows of time run ours and the reference in turns, several rounds, and report medians of either and
+of the rounds' ratios, so that whatever else the machine does hits both alike.  What has no such
+reference (a bar, a roof, memory, success) says so in its note.  `measures` says where rows are.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ def replay_growth(folder: str, plain: bool) -> float:
     replay = Replay(STEPS, 1, LENGTH, {"image": (PICTURE, np.uint8)}, 1, (512, 32, 4), Path(folder))
     generator = torch.Generator().manual_seed(0)
     picture = _picture()
+    latents = {"deter": torch.zeros(512), "stoch": torch.zeros(32, 4)}
     before = anonymous()
     if plain:
         ring = np.zeros((STEPS, *PICTURE), np.uint8)
@@ -63,7 +64,8 @@ def replay_growth(folder: str, plain: bool) -> float:
             ring[step % STEPS] = seen
             continue
         first = step % EPISODE == 0
-        replay.add(0, {"image": seen}, np.zeros(1), 0.0, is_first=first)
+        # With latents, as an agent records them: those are kept in memory.
+        replay.add(0, {"image": seen}, np.zeros(1), 0.0, is_first=first, latents=latents)
     for _ in range(BATCHES):
         if plain:
             start = torch.randint(STEPS - LENGTH, (BATCH, 1), generator=generator).numpy()

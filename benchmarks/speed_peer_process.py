@@ -14,6 +14,9 @@ from types import TracebackType
 
 import torch
 
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+"""glibc's settings for it."""
+
 SCRIPT = Path(__file__).with_name("speed_peers.py").resolve()
 
 
@@ -26,6 +29,8 @@ class Peer:
 
     Args:
         name: a key of `speed_peers.PEERS`.
+        keeps: whether it keeps freed memory, as commands of ours do (`mbrl_agents.allocator`);
+            as it ships, without.
 
     Raises:
         Missing: where it cannot be built.
@@ -34,13 +39,17 @@ class Peer:
         versions: of the packages it runs on.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, keeps: bool = False) -> None:
         python = os.environ.get("MBRL_PEERS_PYTHON") or sys.executable
         # Isolated: the folder of this script holds names that others may import.
         command = [python, "-I", str(SCRIPT), name, str(torch.get_num_threads())]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **(KEEPING if keeps else {})},
             )
         except OSError as error:
             raise Missing(f"{python} does not start: {error.strerror}") from error

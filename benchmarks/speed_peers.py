@@ -279,8 +279,13 @@ class Sheeprl:
 
         return work
 
-    def cem(self) -> Work:
-        """The plain search over its recurrent model, scored by reward and continuation."""
+    def cem(self, *, likeliest: bool = False) -> Work:
+        """The plain search over its recurrent model, scored by reward and continuation.
+
+        Args:
+            likeliest: take the most likely latents as ours does, rather than draw them as the
+                method that sheeprl has for it; for "dreamer_v3_5".
+        """
         generator = torch.Generator().manual_seed(0)
         model = self.world_model
         if self.algo == "dreamer_v3":
@@ -291,11 +296,20 @@ class Sheeprl:
             head = importlib.import_module("sheeprl.algos.dreamer_v3_5.loss")
         two_hot = getattr(head, name)
 
+        def imagine(prior: Tensor, recurrent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            if not likeliest:
+                drawn: tuple[Tensor, Tensor] = model.rssm.imagination(prior, recurrent, action)
+                return drawn
+            embedded = model.rssm.embed_actions(action)
+            recurrent = model.rssm.recurrent_model(recurrent, prior, embedded)
+            chosen = model.rssm.prior_logits(recurrent).reshape(1, SAMPLES, 32, 4).argmax(-1)
+            return nn.functional.one_hot(chosen, 4).float(), recurrent
+
         def score(plans: Tensor) -> Tensor:
             recurrent, prior = torch.zeros(1, SAMPLES, 512), torch.zeros(1, SAMPLES, 128)
             reached = []
             for step in range(HORIZON):
-                prior, recurrent = model.rssm.imagination(prior, recurrent, plans[None, :, step])
+                prior, recurrent = imagine(prior, recurrent, plans[None, :, step])
                 prior = prior.reshape(1, SAMPLES, 128)
                 reached.append(torch.cat([prior, recurrent], -1))
             latents = torch.cat(reached)
@@ -311,6 +325,7 @@ class Sheeprl:
 PEERS: dict[str, Callable[[], Work]] = {
     "mbrl_lib": mbrl_lib_cem,
     "stable_worldmodel": stable_worldmodel_cem,
+    "dreamer_v3_5_cem_likeliest": lambda: Sheeprl("dreamer_v3_5", image=False).cem(likeliest=True),
     **{
         f"{algo}_{kind}": made
         for algo in WIDTHS

@@ -46,7 +46,7 @@ ACTIONS, WARM_UP, ACT_LIMIT = 60, 5, 50.0
 class PoseModel(nn.Module):
     """The network of the plain loop as our world models compute theirs.
 
-    The weights and what comes out are the same: actions are multiplied for all steps at once.
+    The weights and what comes out are the same; every step works in the same memory.
     """
 
     action_size = ACTION
@@ -121,11 +121,11 @@ def _cem_mlp_peer(peer: str, note: str, name: str) -> SpeedRow:
         return compared(name, times, MLP_PLANS, f"{note}, {other.versions}")
 
 
-def _cem_rssm(algo: str, note: str, name: str) -> SpeedRow:
+def _cem_rssm(peer: str, note: str, name: str, *, keeps: bool = False) -> SpeedRow:
     """Over a DreamerV3 of size 1M, beside the plain loop over sheeprl's modules."""
     vector = spaces.Box(-np.inf, np.inf, (POSE,), np.float32)
     model = DreamerV3(DreamerV3Config(), vector, spaces.Box(-1.0, 1.0, (ACTION,), np.float32))
-    with _peer(f"{algo}_cem") as other:
+    with _peer(peer, keeps=keeps) as other:
         ours = plans(model, model.initial(1), RSSM_PLANS)
         times = interleaved(ours, partial(other.run, RSSM_PLANS), lambda: None, ROUNDS)
         return compared(name, times, RSSM_PLANS, f"a plain loop over {note}, {other.versions}")
@@ -166,9 +166,9 @@ def _act(name: str) -> SpeedRow:
     return SpeedRow(name, slowest, ACT_LIMIT, "ms", ACT_LIMIT / slowest, ACTIONS, note)
 
 
-def _peer(name: str) -> Peer:
+def _peer(name: str, *, keeps: bool = False) -> Peer:
     try:
-        return Peer(name)
+        return Peer(name, keeps=keeps)
     except Missing as reason:
         raise Unavailable(f"{reason} (see MBRL_PEERS_PYTHON)") from reason
 
@@ -179,8 +179,18 @@ ROWS: dict[str, Callable[[str], SpeedRow]] = {
     "cem_mlp_stable_worldmodel": partial(
         _cem_mlp_peer, "stable_worldmodel", "stable-worldmodel's CEMSolver"
     ),
-    "cem_rssm": partial(_cem_rssm, "dreamer_v3_5", "sheeprl's dreamer_v3_5 modules"),
-    "cem_rssm_2023": partial(_cem_rssm, "dreamer_v3", "sheeprl's dreamer_v3 modules"),
+    "cem_rssm": partial(
+        _cem_rssm, "dreamer_v3_5_cem", "sheeprl's dreamer_v3_5 modules, which draw latents"
+    ),
+    "cem_rssm_equal": partial(
+        _cem_rssm,
+        "dreamer_v3_5_cem_likeliest",
+        "the same, taking the most likely latents and keeping freed memory as ours does",
+        keeps=True,
+    ),
+    "cem_rssm_2023": partial(
+        _cem_rssm, "dreamer_v3_cem", "sheeprl's dreamer_v3 modules, which draw latents"
+    ),
     "act": _act,
 }
 """What measures each row, by its id, which it is called with."""

@@ -73,24 +73,31 @@ def gradient_step(
     return partial(trainer.update, replay)
 
 
-def _train(image: bool, algo: str, name: str) -> SpeedRow:
-    """World model, imagined behaviour and optimiser, once."""
+def _train(image: bool, algo: str, name: str, *, keeps: bool = False) -> SpeedRow:
+    """World model, imagined behaviour and optimiser, once.
+
+    Args:
+        keeps: see `speed_peer_process.Peer`.
+    """
     kind = "image" if image else "vector"
     try:
-        peer = Peer(f"{algo}_{kind}")
+        peer = Peer(f"{algo}_{kind}", keeps=keeps)
     except Missing as reason:
         raise Unavailable(f"{reason} (see MBRL_PEERS_PYTHON)") from reason
     with peer:
         work = gradient_step(image=image)
         times = interleaved(partial(timed, work), peer.run, lambda: None, ROUNDS)
         seen = f"{SIZE}x{SIZE} picture" if image else f"vector of {POSE}"
-        note = f"sheeprl's {algo}, {seen}, batch {BATCH}x{LENGTH}, size 1M, {peer.versions}"
+        how = " keeping freed memory as ours does" if keeps else ""
+        note = f"sheeprl's {algo}{how}, {seen}, batch {BATCH}x{LENGTH}, size 1M, {peer.versions}"
         return compared(name, times, 1, note)
 
 
 ROWS: dict[str, Callable[[str], SpeedRow]] = {
     "train_vector": partial(_train, False, "dreamer_v3_5"),
     "train_image": partial(_train, True, "dreamer_v3_5"),
+    "train_vector_equal": partial(_train, False, "dreamer_v3_5", keeps=True),
+    "train_image_equal": partial(_train, True, "dreamer_v3_5", keeps=True),
     "train_vector_2023": partial(_train, False, "dreamer_v3"),
     "train_image_2023": partial(_train, True, "dreamer_v3"),
 }

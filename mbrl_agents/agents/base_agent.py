@@ -254,5 +254,8 @@ def restore(module: torch.nn.Module, weights: dict[str, torch.Tensor], name: str
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{name} does not fit the saved config: {error}") from error
+        raise ValueError(
+            f"{name} does not fit the saved config, or another version of this package wrote it: "
+            f"{error}"
+        ) from error
     module.eval()

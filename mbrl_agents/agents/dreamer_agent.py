@@ -281,6 +281,7 @@ class DreamerAgent(ModelBasedAgent):
         """
         training, model = self.config.training, self.policy.world_model
         before = replay = self.replay
+        folder = None if run is None else replay_folder(run, lanes)
         if replay is None or replay.lanes != lanes:
             keys = {*model.layout.vectors, *model.layout.images}
             space = self.observation_space
@@ -293,13 +294,17 @@ class DreamerAgent(ModelBasedAgent):
                 {k: (s.shape or (), s.dtype) for k, s in entries.items() if k in keys},
                 model.action_size,
                 model.latent_sizes,
-                None if run is None else replay_folder(run, lanes),
+                folder,
             )
             if run is not None and not listing_checkpoints(run, lanes):
                 replay.tidy()
             if before is not None:
                 replay.take_over(before)
             self.replay = replay
+        elif replay.steps.folder != (None if folder is None else folder.absolute()):
+            # Into files of another training nothing must be recorded: its checkpoints count them,
+            # and nobody would remove those they do not.
+            replay.steps = replay.steps.copied_to(folder)
         if self.trainer is None:
             self.trainer = DreamerTrainer(
                 training, model, self.policy.behaviour, seed=int(self.seed or 0)

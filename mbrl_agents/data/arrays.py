@@ -181,7 +181,11 @@ class _Arrays:
         for episode in episodes:
             for name, array in _arrays_of(episode).items():
                 number = self._column(name, array)
-                arrays.setdefault(name, [number, self.columns[number]["rows"]])
+                known = arrays.setdefault(name, [number, self.columns[number]["rows"]])
+                if known[0] != number:
+                    raise ValueError(
+                        f"{shard} holds arrays {name!r} of different shape or type; expected one"
+                    )
                 np.ascontiguousarray(array).tofile(file(number))
                 self.columns[number]["rows"] += len(array)
             entries.append([len(episode), episode.terminated, episode.success, episode.info])

@@ -34,7 +34,7 @@ class EpisodeRows:
         return int(self._first[-1])
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Copies of the rows that any index of a tensor's first axis chooses.
+        """Copies of the rows that an index of a tensor's first axis chooses, none of it negative.
 
         Raises:
             IndexError: for rows that there are not.

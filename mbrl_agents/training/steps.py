@@ -55,6 +55,7 @@ class StepStore:
         self._blocks: dict[int, dict[str, np.ndarray]] = {}
         self._maps: dict[int, np.memmap] = {}
         self._changed: set[int] = set()
+        self._last = 0  # number of the newest file
 
     # -- steps --------------------------------------------------------------------------
 
@@ -128,7 +129,17 @@ class StepStore:
         self._changed.clear()
 
     def files(self) -> dict[str, Any]:
-        """Plain values for a checkpoint, which `restore` takes."""
+        """Plain values for a checkpoint, which `restore` takes.
+
+        Raises:
+            FileNotFoundError: when somebody removed a file.
+        """
+        for data in self._maps.values():
+            if not Path(str(data.filename)).is_file():
+                raise FileNotFoundError(
+                    f"{data.filename} was removed while steps were recorded into it; "
+                    "what it held is lost with this process"
+                )
         names = {str(n): Path(str(self._maps[n].filename)).name for n in sorted(self._maps)}
         return {"fields": self._described(), "block": self.block, "files": names}
 
@@ -161,7 +172,7 @@ class StepStore:
         """Remove files of forgotten blocks, and of others that no checkpoint lists."""
         if self.folder is None:
             return
-        names = set(self.files()["files"].values())
+        names = {Path(str(data.filename)).name for data in self._maps.values()}
         for path in [
             *self.folder.glob(f"*{SUFFIX}"),
             *self.folder.glob(f".*{SUFFIX}.????????"),
@@ -169,8 +180,8 @@ class StepStore:
             if path.name not in names:
                 path.unlink()
 
-    def copied_to(self, folder: Path) -> StepStore:
-        """The same steps in files of another folder."""
+    def copied_to(self, folder: Path | None) -> StepStore:
+        """The same steps in files of another folder, or in memory."""
         copy = StepStore(self.fields, self.lanes, self.size, folder)
         for number, arrays in self._blocks.items():
             target = copy._block(number)
@@ -204,7 +215,9 @@ class StepStore:
     def _new_file(self) -> Path:
         assert self.folder is not None
         taken = [int(p.stem) for p in self.folder.glob(f"*{SUFFIX}") if p.stem.isdigit()]
-        path = self.folder / f"{1 + max(taken, default=0):06d}{SUFFIX}"
+        # Also where somebody removed the files meanwhile.
+        self._last = 1 + max([*taken, self._last])
+        path = self.folder / f"{self._last:06d}{SUFFIX}"
         with atomic(path) as temporary, temporary.open("r+b") as stream:
             stream.truncate(self._bytes)
             if hasattr(os, "posix_fallocate"):

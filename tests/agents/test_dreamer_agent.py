@@ -317,3 +317,17 @@ def test_short_names_of_settings():
     assert resolve_config("dreamer", ["size=25M"]).world_model.size == "25M"
     with pytest.raises(ValueError, match="no setting"):
         mbrl_agents.make_agent("simple-cem", gymnasium.make("toy_grasp:ToyGrasp-v0"), size="1M")
+
+
+def test_what_is_recorded_goes_to_the_folder_of_the_call(tmp_path):
+    """A replay is kept between calls; files of one training are not another one's."""
+    agent = build()
+    agent.learn(60, folder=tmp_path / "a")
+    files = sorted((tmp_path / "a" / "replay").iterdir())
+    before = {path.name: path.read_bytes() for path in files}
+    assert before
+    agent.learn(200, reset_num_timesteps=False)
+    assert agent.replay.steps.folder is None
+    agent.learn(60, reset_num_timesteps=False, folder=tmp_path / "b")
+    assert agent.replay.steps.folder == (tmp_path / "b" / "replay")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a" / "replay").iterdir()} == before
