@@ -15,6 +15,7 @@ from mbrl_agents.policies.actor_critic import Critic
 from mbrl_agents.protocols import tree_map
 from mbrl_agents.world_models.arrivals import Arrivals
 from mbrl_agents.world_models.dreamer_v3.model import DreamerV3, Learned
+from mbrl_agents.world_models.dreamer_v3.rolling import stepper
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Behaviour(nn.Module):
         twice; features it reads carry none.
         """
         state = tree_map(Tensor.detach, state)
-        imagine = model.stepper(state, self.config.imagination, generator)
+        imagine = stepper(model, state, self.config.imagination, generator)
         features, actions, raws = [model.features(state)], [], []
         for step in range(self.config.imagination):
             raw = self.actor.raw(features[-1])

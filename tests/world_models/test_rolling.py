@@ -8,6 +8,7 @@ import torch
 from gymnasium import spaces
 
 from mbrl_agents import make_world_model
+from mbrl_agents.world_models.dreamer_v3.rolling import stepper
 
 VECTOR = spaces.Box(-np.inf, np.inf, (7,), np.float32)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -95,3 +96,18 @@ def test_an_attached_value_reads_the_features():
     with torch.no_grad():
         rollout = model.imagine(state, actions)
     assert torch.allclose(rollout.value, rollout.features.sum(-1), atol=1e-4)
+
+
+def test_step_by_step_it_draws_what_the_general_way_draws(monkeypatch):
+    model = build({})
+    state, actions = begin(model)
+
+    def followed():
+        imagine = stepper(model, state, 6, torch.Generator().manual_seed(7))
+        return [imagine(step, actions[:, step]) for step in range(6)]
+
+    quick = followed()
+    assert not any(features.requires_grad for features in quick)
+    monkeypatch.setattr(type(model), "rolls", False)
+    for one, other in zip(quick, followed(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)

@@ -184,7 +184,7 @@ class DreamerV3(nn.Module):
             heads = self._planned_on()
             own = all(isinstance(head, nn.Sequential) for head in heads.values())
             # What is read by a head of somebody else's making goes the general way.
-            if torch.is_grad_enabled() or not self._rolls() or not own:
+            if torch.is_grad_enabled() or not self.rolls or not own:
                 features = self._imagined(state, embedded, noise)
                 reward, continues, steps = self.predict_heads(features)
             else:
@@ -209,40 +209,10 @@ class DreamerV3(nn.Module):
             steps_to_go=None if steps is None else steps.t(),
         )
 
-    def _rolls(self) -> bool:
+    @property
+    def rolls(self) -> bool:
         """Whether `Rolling` computes what the modules would, and is quicker."""
         return self.config.dtype == "float32" and not torch.compiler.is_compiling()
-
-    @torch.no_grad()
-    def stepper(
-        self, state: State, steps: int, generator: torch.Generator
-    ) -> Callable[[int, Tensor], Tensor]:
-        """A function from step (0, 1, ...) and action ``(N, A)`` to features ``(N, F)``.
-
-        To be called in turn and without gradients: each goes on from the step before, the first
-        from ``state``; latents are drawn.
-        """
-        rows = len(state["deter"])
-        if self._device.type != "cpu" or not self._rolls():
-            current = state
-
-            @torch.no_grad()
-            def general(step: int, action: Tensor) -> Tensor:
-                nonlocal current
-                current = self.imagine_step(current, action, generator=generator)
-                return self.features(current)
-
-            return general
-        features = [state["deter"].new_empty(rows, self.feature_size) for _ in range(steps)]
-        rolling = Rolling(self.rssm, state, steps, {}, features)
-
-        @torch.no_grad()
-        def rolled(step: int, action: Tensor) -> Tensor:
-            embedded = self.rssm.embed_action(action)
-            rolling.step(step, embedded, self._noise((rows,), generator))
-            return features[step]
-
-        return rolled
 
     def _imagined(self, state: State, embedded: Tensor, noise: Tensor | None) -> Tensor:
         """``(T, N, F)`` features after embedded actions ``(N, T, hidden)``."""

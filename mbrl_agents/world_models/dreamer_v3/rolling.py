@@ -9,16 +9,18 @@ states are only kept where somebody asks for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbrl_agents.nn.categorical import gumbel
 from mbrl_agents.nn.normed import NORM_EPS, BlockLinear, Dense, RMSNorm
 
 if TYPE_CHECKING:
+    from mbrl_agents.world_models.dreamer_v3.model import DreamerV3
     from mbrl_agents.world_models.dreamer_v3.rssm import RSSM, State
 
 
@@ -186,6 +188,43 @@ class Rolling:
         return drawn
 
 
+@torch.no_grad()
+def stepper(
+    model: DreamerV3, state: State, steps: int, generator: torch.Generator
+) -> Callable[[int, Tensor], Tensor]:
+    """A function from step (0, 1, ...) and action ``(N, A)`` to features ``(N, F)``.
+
+    For whoever chooses an action after seeing where the last one led.  To be called in turn; no
+    gradients are recorded, and latents are drawn.
+
+    Args:
+        state: where to begin.
+        steps: how many there will be at most.
+        generator: source of the draws.
+    """
+    rssm, rows, device = model.rssm, len(state["deter"]), state["deter"].device
+    if device.type != "cpu" or not model.rolls:
+        current = state
+
+        @torch.no_grad()
+        def general(step: int, action: Tensor) -> Tensor:
+            nonlocal current
+            current = model.imagine_step(current, action, generator=generator)
+            return model.features(current)
+
+        return general
+    features = [state["deter"].new_empty(rows, model.feature_size) for _ in range(steps)]
+    rolling = Rolling(rssm, state, steps, {}, features)
+
+    @torch.no_grad()
+    def rolled(step: int, action: Tensor) -> Tensor:
+        noise = gumbel((rows, rssm.stoch, rssm.classes), generator, device)
+        rolling.step(step, rssm.embed_action(action), noise)
+        return features[step]
+
+    return rolled
+
+
 def _stack(network: nn.Sequential) -> list[Dense]:
     """The hidden layers of a network that ends in a linear layer."""
     stack = network[0]
@@ -202,4 +241,4 @@ def _activated(norm: RMSNorm, x: Tensor, into: Tensor | None = None) -> Tensor:
     return F.silu(torch.mul(x.mul_(rate.rsqrt_()), scale, out=x if into is None else into), True)
 
 
-__all__ = ["Rolling"]
+__all__ = ["Rolling", "stepper"]
