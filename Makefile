@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 # envs/ and benchmarks/ are installed inside mbrl_agents; type checker and import linter look at
 # a tree of links that has that shape.
 TREE := build/tree
-SOURCES := mbrl_agents envs benchmarks tests setup.py
+SOURCES := mbrl_agents envs benchmarks examples tests setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
@@ -24,7 +24,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py scripts/setup.sh
+$(READY): pyproject.toml setup.py scripts/setup.sh scripts/build_tools.sh
 	@scripts/setup.sh $(VENV)
 	@touch $@
 
@@ -42,7 +42,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
 	@rm -rf $(TREE) && mkdir -p $(TREE)/mbrl_agents
 	@ln -s $(CURDIR)/mbrl_agents/* $(CURDIR)/envs $(CURDIR)/benchmarks $(TREE)/mbrl_agents/
-	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p mbrl_agents
+	@ln -s $(CURDIR)/examples/linear_model/linear_model $(TREE)/
+	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p mbrl_agents -p linear_model
 	cd $(TREE) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
 
 format: $(READY)

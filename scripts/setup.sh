@@ -7,6 +7,7 @@ set -euo pipefail
 
 venv=${1:?usage: scripts/setup.sh FOLDER}
 cd "$(dirname "$0")/.."
+. scripts/build_tools.sh
 
 say() { printf '%s\n' "$*" >&2; }
 stop() { say "error: $*"; exit 1; }
@@ -77,9 +78,8 @@ if ! command -v make >/dev/null; then
 fi
 PATH=$(cd "$venv/bin" && pwd):$PATH
 export PATH
-if ! command -v cmake >/dev/null; then
-    "$python" -m pip install --quiet 'cmake<4'
-fi
+provide_cmake "$python" || apt_install cmake || stop "no cmake found, and none could be installed;" \
+    "this installs one: sudo apt-get update && sudo apt-get install -y cmake"
 # egl_probe asks for a version of cmake so old that cmake 4 refuses it without this.
 export CMAKE_POLICY_VERSION_MINIMUM=3.5
 
