@@ -16,7 +16,7 @@ from typing import Any
 from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.data.files import write_text
 
-from .suite import STEPS_OF_DATA
+from .suite import STEPS_OF_DATA, noise_config
 
 
 def main(arguments: list[str]) -> int:
@@ -60,13 +60,9 @@ def write_json(path: Path, value: Any) -> None:
 def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.data.collect import Collection, collect_to_folder
     from mbrl_agents.data.dataset import read_episodes
-    from mbrl_agents.data.noise import NoiseConfig
 
     spec = dict(given["spec"])
-    noise: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in spec.pop("noise").items()
-    }
-    collection = Collection(**spec, noise=NoiseConfig(**noise))
+    collection = Collection(**{**spec, "noise": noise_config(spec["noise"])})
     data = folder / "data" / key
     collect_to_folder(data, collection, workers=given["workers"])
     episodes = read_episodes(data)
@@ -79,7 +75,8 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
-    from mbrl_agents.evaluation.runs import RunSpec, train_run
+    from mbrl_agents.runs.spec import RunSpec
+    from mbrl_agents.runs.training import train_run
 
     spec = given["spec"]
     data = given["needs"][0] if given["needs"] else None
@@ -109,8 +106,8 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.evaluation.rollouts import evaluate
-    from mbrl_agents.evaluation.runs import predictor_factory
     from mbrl_agents.evaluation.statistics import summarise
+    from mbrl_agents.runs.loading import predictor_factory
 
     spec = given["spec"]
     model = folder / "models" / given["needs"][0] if given["needs"] else None

@@ -1,9 +1,8 @@
 """Turns a suite into jobs: collect, train, evaluate, and what needs what.
 
 A job's key is a digest of everything that decides its result, the jobs it needs and the version
-of the code included.  A
-finished job is therefore found again by its key, and changing a setting reruns exactly what
-depends on it.
+of the code included.  A finished job is therefore found again by its key, and changing a setting
+reruns exactly what depends on it.
 """
 
 from __future__ import annotations
@@ -21,14 +20,7 @@ from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
 # Collecting uses all workers and comes before everything else: later they would have to be drained.
-_COSTS = {
-    "collect": 1000,
-    "latent": 350,
-    "agent": 120,
-    "baseline": 100,
-    "evaluate": 60,
-    "bound": 10,
-}
+_COLLECTING = 1000
 
 
 @dataclass(frozen=True)
@@ -53,9 +45,11 @@ class Job:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
+        # Overrides are how a job is told its settings; the digest of these stands for them, so that
+        # a preset and the same values written out are one job.
         decides = {
             "kind": self.kind,
-            "spec": self.spec,
+            "spec": {name: value for name, value in self.spec.items() if name != "overrides"},
             "needs": self.needs,
             "code": [__version__, RESULTS_VERSION],
         }
@@ -113,7 +107,7 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
             place = _Place(suite, env, task)
             for row in rows:
                 training = None
-                if METHODS[row.method].kind != "bound":
+                if METHODS[row.method].train:
                     training = _training(place, teachers[row.name], seed, add)
                 evaluations = tuple(add(job) for job in _evaluations(place, row, seed, training))
                 cells.append(Cell(row, env, task, seed, training, evaluations))
@@ -146,14 +140,14 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
     Methods that train the same components with the same settings share one training: a planner
     without a policy uses the world model of the method that trains both.
     """
-    rows = [row for row in rows if METHODS[row.method].kind != "bound"]
+    rows = [row for row in rows if METHODS[row.method].train]
     trained = {row.name: _trained_parts(row) for row in rows}
     teachers = {}
     for row in rows:
         covering = [
             other
             for other in rows
-            if METHODS[row.method].kind == METHODS[other.method].kind == "agent"
+            if trained[row.name]
             and (row.steps, row.env_kwargs) == (other.steps, other.env_kwargs)
             # Own experience depends on the planner that gathered it.
             and row.steps == 0
@@ -166,22 +160,13 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
 
 def _trained_parts(row: Row) -> dict[str, str]:
     """Digest of the settings of each trained component, by name."""
-    if METHODS[row.method].kind != "agent":
-        return {}
-    recipe = METHODS[row.method]
     config = resolve_config(row.method, row.overrides).to_dict()
-    parts: dict[str, str] = {}
-    for part in ("world_model", "policy", "behaviour"):
-        if part in config:
-            parts[part] = digest([getattr(recipe, part), config[part]])
-    parts["training"] = digest(config.get("training"))
-    return parts
+    parts = METHODS[row.method].trained(config)
+    return {name: digest(value) for name, value in parts.items()}
 
 
 def _settings(row: Row, unread: Sequence[str] = ()) -> str:
     """Digest of a row's resolved settings, so that a changed default counts like an override."""
-    if METHODS[row.method].kind == "bound":
-        return ""
     config = resolve_config(row.method, row.overrides).to_dict()
     return digest({part: value for part, value in config.items() if part not in unread})
 
@@ -201,11 +186,11 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
             "noise": data.noise,
         }
         title = f"collect {data.episodes} {data.source} episodes{place}"
-        job = Job("collect", title, collection, cost=_COSTS["collect"], wide=True)
+        job = Job("collect", title, collection, cost=_COLLECTING, wide=True)
         needs = (add(job),)
     overrides = list(row.overrides)
     unread: tuple[str, ...] = ()
-    if recipe.kind == "agent" and row.steps == 0:
+    if recipe.searches and row.steps == 0:
         # What only the search reads is given again at evaluation, so changing it trains nothing.
         unread = ("planner", "objective")
         overrides = [o for o in overrides if o.split(".")[0] not in unread]
@@ -220,8 +205,7 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         "settings": _settings(row, unread),
     }
     title = f"train {row.name}{place}, seed {seed}"
-    cost = _COSTS["latent" if recipe.world_model == "dreamer_v3" else recipe.kind]
-    key: str = add(Job("train", title, spec, needs, cost))
+    key: str = add(Job("train", title, spec, needs, recipe.cost))
     return key
 
 
@@ -229,7 +213,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
     test = place.suite.evaluation
     recipe = METHODS[row.method]
     # Only planning takes long enough to be worth a second process.
-    part = test.part if recipe.kind == "agent" else test.episodes
+    part = test.part if recipe.searches else test.episodes
     for first in range(0, test.episodes, part):
         last = min(first + part, test.episodes)
         spec = {
@@ -245,8 +229,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
             "settings": _settings(row),
         }
         title = f"evaluate {row.name}{place}, seed {seed}, episodes {first} to {last - 1}"
-        cost = _COSTS["evaluate" if recipe.kind == "agent" else "bound"]
-        yield Job("evaluate", title, spec, (training,) if training else (), cost)
+        yield Job("evaluate", title, spec, (training,) if training else (), recipe.evaluation_cost)
 
 
 __all__ = ["BenchmarkPlan", "Cell", "Job", "make_plan"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mbrl_agents.evaluation.learning_curve import CurvePoint, smooth
 
-_COLOURS = {"agent": "C0", "baseline": "C1", "bound": "0.6"}
+_COLOURS = {"agent": "C0", "baseline": "C1", "reference": "0.6"}
 _DPI = 120
 _PLACES = 200
 WINDOW = 0.1
@@ -131,8 +131,8 @@ def _learning_curves(
         count = "" if len(drawn) == 1 else f" (mean of {len(drawn)})"
         axes.plot(places, smoothed.mean(0), color=colour, linewidth=2, label=f"{name}{count}")
     # What needs no training; where success ends an episode, a high return is no good sign.
-    bounds = [e for e in entries if e["kind"] == "bound" and e["successes"] is None]
-    for entry, style in zip(bounds, ("--", "-."), strict=False):
+    references = [e for e in entries if e["kind"] == "reference" and e["successes"] is None]
+    for entry, style in zip(references, ("--", "-."), strict=False):
         axes.axhline(entry["return_mean"], color="0.5", linestyle=style, label=entry["method"])
     if target is not None:
         axes.axhline(target, color="0.2", linestyle=":", label=f"solved: {target:g}")

@@ -127,29 +127,13 @@ def _row_summary(
 
 def _parameters(row: Row, counts: dict[str, int]) -> int:
     """Those of the components that the method uses: shared weights may have more."""
-    recipe = METHODS[row.method]
-    return sum(
-        count
-        for part, count in counts.items()
-        if recipe.kind != "agent" or part not in ("world_model", "policy") or getattr(recipe, part)
-    )
+    used = METHODS[row.method].used_modules(list(counts))
+    return sum(counts[part] for part in used)
 
 
 def _notes(row: Row) -> list[str]:
     """What has to be known to compare a row's budget with the others'."""
-    recipe = METHODS[row.method]
-    notes = []
-    settings: Any = None
-    if recipe.kind == "baseline":
-        settings = resolve_config(row.method, row.overrides).baseline
-    if hasattr(settings, "train_freq"):
-        notes.append(
-            f"gradient steps per environment steps: {settings.gradient_steps} per "
-            f"{settings.train_freq}"
-        )
-    if recipe.kind == "baseline" and recipe.demonstrations:
-        notes.append("env steps include those of the demonstrations")
-    return notes
+    return METHODS[row.method].notes(resolve_config(row.method, row.overrides))
 
 
 def _seed_summary(records: list[EpisodeRecord], target: float | None) -> dict[str, Any]:

@@ -5,18 +5,25 @@ A suite is a YAML file with the fields of `Suite`; ``suites/`` holds the project
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from . import fields
+from .fields import check_known
+
+if TYPE_CHECKING:
+    from mbrl_agents.data.noise import NoiseConfig
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
 STEPS_OF_DATA = "data"
+SOURCES = ("expert", "noisy_expert", "random")
+INITS = ("benchmark", "random")
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised with every change after which a job of the same settings gives another result."""
 
 
@@ -38,6 +45,12 @@ class Data:
     attempts: int = 1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_known(self.source, SOURCES, "source of data")
+        for name in ("episodes", "attempts"):
+            fields.integer(getattr(self, name), f"data.{name}", 1)
+        fields.integer(self.seed, "data.seed")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -55,6 +68,12 @@ class Evaluation:
     init: str = "benchmark"
     part: int = 10
     deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        check_known(self.init, INITS, "evaluation.init")
+        for name in ("episodes", "part"):
+            fields.integer(getattr(self, name), f"evaluation.{name}", 1)
+        fields.flag(self.deterministic, "evaluation.deterministic")
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,12 @@ class Row:
     overrides: tuple[str, ...] = ()
     steps: int | str = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
+            raise ValueError(f"{self.name}: steps must be a number or 'data', not {self.steps!r}")
+        if not isinstance(self.steps, str):
+            fields.integer(self.steps, f"{self.name}: steps")
 
     @property
     def name(self) -> str:
@@ -125,25 +150,20 @@ class Suite:
             raise ValueError("a suite needs at least one seed")
         for row in self.methods:
             for env in row.envs:
-                _check_known(env, self.environments, f"environment of {row.name}")
+                check_known(env, self.environments, f"environment of {row.name}")
         for env in self.targets:
-            _check_known(env, self.environments, "environment of targets")
+            check_known(env, self.environments, "environment of targets")
         for env in self.environments:
             names = [row.name for row in self.rows(env)]
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise ValueError(f"rows need different names; give a label to: {', '.join(twice)}")
-        if self.evaluation.episodes < 1 or self.evaluation.part < 1:
-            raise ValueError("evaluation.episodes and evaluation.part must be at least 1")
         for kwargs in (self.env_kwargs, *(row.env_kwargs for row in self.methods)):
             if kwargs.get("init", "random") != "random":
                 raise ValueError(
                     "env_kwargs.init must be 'random': the official initial states are the test "
                     "set, and evaluation.init chooses them for the evaluation alone"
                 )
-        for row in self.methods:
-            if isinstance(row.steps, str) and row.steps != STEPS_OF_DATA:
-                raise ValueError(f"{row.name}: steps must be a number or 'data', not {row.steps!r}")
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -189,17 +209,14 @@ def load_suite(
         FileNotFoundError: no such suite.
         ValueError: an unknown field or method, or a value that does not fit.
     """
-    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     path = find_suite(name)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    raw = fields.read_yaml(path)
     if not isinstance(raw, dict):
-        raise ValueError(f"{path} must hold the fields of a suite: {_names(Suite)}")
+        raise ValueError(f"{path} must hold the fields of a suite: {fields.field_names(Suite)}")
     raw.setdefault("name", path.stem)
     for override in overrides:
         if "=" not in override:
@@ -207,100 +224,118 @@ def load_suite(
     try:
         merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     suite = suite_from_dict(plain, str(path))
     if methods is not None:
         known = list(dict.fromkeys(row.name for row in suite.methods))
         for wanted in methods:
-            _check_known(wanted, known, f"row of {suite.name}")
+            check_known(wanted, known, f"row of {suite.name}")
         rows = tuple(row for row in suite.methods if row.name in methods)
-        suite = Suite(**{**_shallow(suite), "methods": rows})
+        suite = replace(suite, methods=rows)
     return suite
 
 
 def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
-    """Build and check a suite from plain values."""
+    """Build and check a suite from plain values.
+
+    Raises:
+        ValueError: an unknown field, method or environment, or a value that does not fit; the
+            message says where it stands and what was expected.
+    """
+    values = fields.known_fields(Suite, raw, where)
+    if "methods" not in values:
+        raise ValueError(f"{where} lacks the field 'methods'")
+    methods = fields.entries(values["methods"], f"{where}: methods", "names and rows")
+    seeds = fields.entries(values.get("seeds", (0,)), f"{where}: seeds", "whole numbers")
+    tasks = fields.entries(values.get("tasks"), f"{where}: tasks", "numbers and names")
+    for task in tasks:
+        if not isinstance(task, str):
+            fields.integer(task, f"{where}: a task that is not a name")
+    targets = fields.mapping(values.get("targets"), f"{where}: targets", _TARGETS)
+    expected = "a Gymnasium id; several go into the field 'envs'"
+    return Suite(
+        name=fields.text(values.get("name"), f"{where}: name"),
+        env=fields.text(values.get("env", ""), f"{where}: env", expected),
+        envs=fields.names(values.get("envs"), f"{where}: envs", "Gymnasium ids"),
+        methods=tuple(_row(entry, where) for entry in methods),
+        tasks=tuple(tasks),
+        env_kwargs=fields.mapping(values.get("env_kwargs"), f"{where}: env_kwargs", _KWARGS),
+        seeds=tuple(fields.integer(seed, f"{where}: each seed") for seed in seeds),
+        data=_data(values.get("data") or {}, f"{where}: data"),
+        evaluation=Evaluation(
+            **fields.known_fields(
+                Evaluation, values.get("evaluation") or {}, f"{where}: evaluation"
+            )
+        ),
+        targets={
+            name: fields.number(value, f"{where}: the return of {name}")
+            for name, value in targets.items()
+        },
+    )
+
+
+_TARGETS = "a return for each environment"
+_KWARGS = "keywords of gym.make and their values"
+
+
+def _row(raw: Any, where: str) -> Row:
+    """One row, from a method's name or the fields of `Row`."""
     from mbrl_agents.config import resolve_config
     from mbrl_agents.registry import METHODS
 
-    values = _checked(Suite, raw, where)
-    if "methods" not in values:
-        raise ValueError(f"{where} lacks the field 'methods'")
-    rows = []
-    for entry in values["methods"]:
-        entry = {"method": entry} if isinstance(entry, str) else entry
-        row = _checked(Row, entry, f"{where}: methods")
-        if "method" not in row:
-            raise ValueError(f"{where}: a row lacks the field 'method'")
-        _check_known(row["method"], METHODS, "method")
-        row["overrides"] = tuple(row.get("overrides") or ())
-        row["envs"] = _names_in(row.get("envs"), f"{where}: envs of {row['method']}")
-        recipe = METHODS[row["method"]]
-        if recipe.kind != "bound":
-            resolve_config(row["method"], row["overrides"])  # says what does not fit
-        if recipe.kind == "baseline" and not row.get("steps"):
-            raise ValueError(f"{where}: {row['method']} needs steps, a number or 'data'")
-        rows.append(Row(**row))
-    values["methods"] = tuple(rows)
-    if not isinstance(values.get("env", ""), str):
-        raise ValueError(f"{where}: env must be a Gymnasium id; several go into the field 'envs'")
-    values["envs"] = _names_in(values.get("envs"), f"{where}: envs")
-    values["targets"] = _targets(values.get("targets") or {}, f"{where}: targets")
-    values["tasks"] = tuple(values.get("tasks") or ())
-    values["seeds"] = tuple(values.get("seeds", (0,)))
-    values["data"] = Data(**_checked(Data, values.get("data") or {}, f"{where}: data"))
-    values["evaluation"] = Evaluation(
-        **_checked(Evaluation, values.get("evaluation") or {}, f"{where}: evaluation")
+    where = f"{where}: methods"
+    values = {"method": raw} if isinstance(raw, str) else fields.known_fields(Row, raw, where)
+    if "method" not in values:
+        raise ValueError(f"{where}: a row lacks the field 'method'")
+    method = fields.text(values["method"], f"{where}: method")
+    check_known(method, METHODS, "method")
+    row = Row(
+        method=method,
+        label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
+        envs=fields.names(values.get("envs"), f"{where}: envs of {method}", "Gymnasium ids"),
+        overrides=fields.names(
+            values.get("overrides"),
+            f"{where}: overrides of {method}",
+            "settings such as planner.horizon=10",
+        ),
+        steps=values.get("steps", 0),
+        env_kwargs=fields.mapping(
+            values.get("env_kwargs"), f"{where}: env_kwargs of {method}", _KWARGS
+        ),
     )
-    return Suite(**values)
+    resolve_config(method, row.overrides)  # says what does not fit
+    if METHODS[method].own_steps and not row.steps:
+        raise ValueError(f"{where}: {method} needs steps, a number or 'data'")
+    return row
+
+
+def _data(raw: Any, where: str) -> Data:
+
+    values = fields.known_fields(Data, raw, where)
+    noise = fields.mapping(values.get("noise"), f"{where}: noise", "settings of the noise")
+    noise_config(noise, f"{where}: noise")
+    return Data(**{**values, "noise": noise})
+
+
+def noise_config(noise: Mapping[str, Any], where: str = "noise") -> NoiseConfig:
+    """The settings of the noise behind the plain values of `Data.noise`."""
+    from mbrl_agents.data.noise import NoiseConfig
+
+    found: dict[str, Any] = {}
+    for name, value in fields.known_fields(NoiseConfig, noise, where).items():
+        several = isinstance(getattr(NoiseConfig, name), tuple)
+        parts = fields.entries(value, f"{where}.{name}", "numbers") if several else [value]
+        for part in parts:
+            fields.number(part, f"{where}.{name}")
+        found[name] = tuple(parts) if several else value
+    return NoiseConfig(**found)
 
 
 def digest(value: Any) -> str:
     """A short name for plain values: equal values, equal names."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _checked(cls: type, raw: Any, where: str) -> dict[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where} must hold fields ({_names(cls)}), not {raw!r}")
-    known = [f.name for f in fields(cls)]
-    for name in raw:
-        _check_known(str(name), known, f"field of {where}")
-    return dict(raw)
-
-
-def _names_in(raw: Any, where: str) -> tuple[str, ...]:
-    """A list of environment names; a name alone is refused, being a sequence of letters too."""
-    names = [] if raw is None else raw
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{where} must be a list of Gymnasium ids, not {raw!r}")
-    return tuple(names)
-
-
-def _targets(raw: Any, where: str) -> dict[str, float]:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where} must hold a return for each environment, not {raw!r}")
-    for name, value in raw.items():
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"{where}: the return of {name} must be a number, not {value!r}")
-    return {str(name): float(value) for name, value in raw.items()}
-
-
-def _check_known(name: str, known: Any, what: str) -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown {what}: {name!r}{hint} (valid: {', '.join(known)})")
-
-
-def _names(cls: type) -> str:
-    return ", ".join(f.name for f in fields(cls))
-
-
-def _shallow(suite: Suite) -> dict[str, Any]:
-    return {f.name: getattr(suite, f.name) for f in fields(suite)}
 
 
 __all__ = ["Data", "Evaluation", "Row", "Suite", "digest", "find_suite", "load_suite"]

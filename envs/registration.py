@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
 import gymnasium
 
 from .libero.suites import SUITES
+
+
+@dataclass(frozen=True)
+class EnvDefaults:
+    """What is taken for an environment where the user does not say.
+
+    Attributes:
+        kwargs: keywords of ``gymnasium.make``.
+        init: how evaluation starts episodes, "benchmark" or "random"; None where only the
+            environment itself can tell.
+    """
+
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+
+
+DEFAULTS = {
+    suite.env_id: EnvDefaults({"obs": "pose", "reward": "dense"}, init="benchmark")
+    for suite in SUITES.values()
+}
+"""Of the environments registered here, by id."""
+
+
+def defaults(env_id: str) -> EnvDefaults:
+    """The defaults of an environment, without building it; empty ones for those of others."""
+    return DEFAULTS.get(env_id, EnvDefaults())
 
 
 def register_envs() -> None:

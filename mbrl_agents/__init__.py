@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agents.envs import register_envs
-from mbrl_agents.registry import methods
+from mbrl_agents.registry import load_entry_points, methods
 
 if TYPE_CHECKING:
     from mbrl_agents.factories import load, make_agent, make_planner, make_world_model
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 register_envs()
+load_entry_points()
 
 _LAZY = ("load", "make_agent", "make_planner", "make_world_model")
 

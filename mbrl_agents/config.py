@@ -1,29 +1,18 @@
-"""The settings of a method: a tree of frozen dataclasses with dotted overrides."""
+"""The settings of a method: a tree of frozen dataclasses with presets and dotted overrides."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import importlib.resources
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from mbrl_agents.registry import (
-    METHODS,
-    OBJECTIVES,
-    PLANNERS,
-    POLICIES,
-    WORLD_MODELS,
-    lookup,
-    resolve,
-)
+from mbrl_agents.registry import METHODS, Method, did_you_mean, lookup, resolve
 
-SECTIONS = {
-    "world_model": WORLD_MODELS,
-    "policy": POLICIES,
-    "planner": PLANNERS,
-    "objective": OBJECTIVES,
-}
+PRESETS_FILE = "presets.yaml"
 
 
 class ConfigError(ValueError):
@@ -32,30 +21,31 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """All settings of one method; a section it does not use is None.
+    """All settings of one method.
 
     Attributes:
         method: name in the registry.
-        world_model, policy, planner, objective: the configs of its components.
-        training: of an agent, such as `mbrl_agents.training.fitting.TrainingConfig`.
-        behaviour: how an actor-critic learns in imagination, one of the configs in
-            `mbrl_agents.training.imagination`.
-        baseline: settings of a Stable-Baselines3 baseline.
+        sections: configs by section, such as ``world_model``, ``planner`` and ``training``; each
+            is an attribute as well.
     """
 
     method: str
-    world_model: Any = None
-    policy: Any = None
-    planner: Any = None
-    objective: Any = None
-    training: Any = None
-    behaviour: Any = None
-    baseline: Any = None
+    sections: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self.sections:
+            return self.sections[name]
+        raise AttributeError(f"the settings have no section {name!r}")
+
+    @property
+    def seed(self) -> int:
+        """``training.seed``, or 0 for a method without such a setting."""
+        return int(self.sections["training"].seed) if "training" in self.sections else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dict without the unused sections."""
-        tree = dataclasses.asdict(self)
-        return {key: _plain(value) for key, value in tree.items() if value is not None}
+        """Plain nested dict."""
+        tree = {name: dataclasses.asdict(value) for name, value in self.sections.items()}
+        return {"method": self.method, **_plain(tree)}
 
     def to_yaml(self) -> str:
         """As YAML that `resolve_config` can read back through `from_yaml`."""
@@ -67,30 +57,80 @@ class MethodConfig:
 def resolve_config(
     method: str, overrides: Sequence[str] | Mapping[str, Any] | None = None
 ) -> MethodConfig:
-    """The settings of ``method`` with overrides applied.
+    """The settings of ``method``: defaults, its presets, presets asked for, then overrides.
 
     Args:
         method: see `mbrl_agents.methods`.
-        overrides: ``["planner.horizon=10", ...]`` or a dict, nested or with dotted keys.
+        overrides: ``["planner.horizon=10", ...]`` or a dict, nested or with dotted keys;
+            ``preset=NAME`` takes over a preset of the method's algorithm.
 
     Raises:
         ValueError: for an unknown method; `ConfigError` for a key or value that does not fit.
     """
-    recipe = lookup(METHODS, method, "method")
-    classes: dict[str, type] = {}
-    for section, table in SECTIONS.items():
-        name = getattr(recipe, section)
-        if name:
-            classes[section] = table[name].load()[1]
-    if recipe.kind == "agent":
-        classes["training"] = resolve(recipe.training)
-    if recipe.behaviour:
-        classes["behaviour"] = resolve(recipe.behaviour)
-    if recipe.config:
-        classes["baseline"] = resolve(recipe.config)
-    tree = _merged(classes, recipe.defaults)
-    overrides = {recipe.shortcuts.get(key, key): value for key, value in _pairs(overrides)}
-    return MethodConfig(method, **_apply(classes, tree, overrides, where=f"method {method!r}"))
+    recipe: Method = lookup(METHODS, method, "method")
+    classes = {name: resolve(target) for name, target in recipe.configs().items()}
+    given = {recipe.shortcuts.get(key, key): value for key, value in _pairs(overrides)}
+    asked = given.pop("preset", ())
+    names = asked if isinstance(asked, list | tuple) else [asked]
+    own: dict[str, Any] = {}
+    for name in (*recipe.presets, *names):
+        own |= _preset(recipe, str(name), classes)
+    # A preset serves every method of an algorithm, with a planner and without.
+    own = {key: value for key, value in own.items() if key.split(".")[0] in classes}
+    where = f"method {method!r}"
+    return MethodConfig(method, _apply(classes, _tree(classes), own | given, where))
+
+
+def presets(method: str) -> list[str]:
+    """Names of the presets that ``preset=NAME`` takes for a method.
+
+    They are those of its algorithm that change a setting of the method, and none that it lacks in
+    a section that it has.
+
+    Raises:
+        ValueError: for an unknown method.
+    """
+    recipe: Method = lookup(METHODS, method, "method")
+    return _fitting(recipe, {name: resolve(target) for name, target in recipe.configs().items()})
+
+
+def _fitting(recipe: Method, classes: Mapping[str, type]) -> list[str]:
+    known = _known(classes)
+    found = []
+    for name, settings in _flat_presets(recipe).items():
+        read = [key for key in settings if key.split(".")[0] in classes]
+        if name in recipe.presets or (read and all(key in known for key in read)):
+            found.append(name)
+    return found
+
+
+def _preset(recipe: Method, name: str, classes: Mapping[str, type]) -> dict[str, Any]:
+    valid = _fitting(recipe, classes)
+    if name not in valid:
+        raise ConfigError(
+            f"method {recipe.name!r} has no preset {name!r}{did_you_mean(name, valid)} "
+            f"(valid: {', '.join(valid) or 'none'})"
+        )
+    return _flat_presets(recipe)[name]
+
+
+def _flat_presets(recipe: Method) -> dict[str, dict[str, Any]]:
+    """The settings of every preset of a method's algorithm, by dotted key."""
+    return {name: dict(_pairs(tree)) for name, tree in _presets(recipe.presets_package).items()}
+
+
+@cache
+def _presets(package: str) -> dict[str, Any]:
+    import yaml
+
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is not None and spec.submodule_search_locations is None:
+        # An algorithm may stand in a module of its package.
+        package = spec.parent or ""
+    if not package:
+        return {}
+    file = importlib.resources.files(package) / PRESETS_FILE
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def from_yaml(text: str) -> MethodConfig:
@@ -108,10 +148,10 @@ def build_config(cls: type, overrides: Sequence[str] | Mapping[str, Any] | None 
     """One component's config with overrides (``{"horizon": 10}``), checked likewise."""
     classes = {"config": cls}
     flat = {f"config.{key}": value for key, value in _pairs(overrides)}
-    return _apply(classes, _merged(classes, {}), flat, where=cls.__name__)["config"]
+    return _apply(classes, _tree(classes), flat, where=cls.__name__)["config"]
 
 
-def _merged(classes: Mapping[str, type], defaults: Mapping[str, Any]) -> Any:
+def _tree(classes: Mapping[str, type]) -> Any:
     from omegaconf import OmegaConf
 
     tree = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in classes.items()})
@@ -119,8 +159,6 @@ def _merged(classes: Mapping[str, type], defaults: Mapping[str, Any]) -> Any:
     for name in classes:
         OmegaConf.set_readonly(tree[name], False)
     OmegaConf.set_struct(tree, True)
-    for key, value in defaults.items():
-        OmegaConf.update(tree, key, value)
     return tree
 
 
@@ -133,7 +171,7 @@ def _apply(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    known = [f"{name}.{f.name}" for name, cls in classes.items() for f in dataclasses.fields(cls)]
+    known = _known(classes)
     for key, value in _pairs(overrides):
         if key in classes and value is None:
             continue
@@ -157,14 +195,17 @@ def _apply(
     return result
 
 
+def _known(classes: Mapping[str, type]) -> list[str]:
+    """Dotted names of all settings."""
+    return [f"{name}.{f.name}" for name, cls in classes.items() for f in dataclasses.fields(cls)]
+
+
 def _unknown(key: str, known: list[str], where: str) -> str:
     short = key.removeprefix("config.")
     names = [name.removeprefix("config.") for name in known]
-    close = difflib.get_close_matches(short, names, n=1, cutoff=0.5)
     same = [name for name in names if name.rsplit(".", 1)[-1] == short.rsplit(".", 1)[-1]]
-    hint = (same or close)[:1]
-    message = f"{where} has no setting {short!r}"
-    return f"{message}; did you mean {hint[0]!r}?" if hint else f"{message} (valid: {names})"
+    hint = f"; did you mean {same[0]!r}?" if same else did_you_mean(short, names, 0.5)
+    return f"{where} has no setting {short!r}" + (hint or f" (valid: {names})")
 
 
 def _pairs(

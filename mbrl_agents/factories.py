@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mbrl_agents.config import build_config, resolve_config
+from mbrl_agents.config import build_config
 from mbrl_agents.registry import METHODS, PLANNERS, WORLD_MODELS, lookup, resolve
 
 if TYPE_CHECKING:
     from gymnasium import spaces
 
-    from mbrl_agents.agents.base_agent import ModelBasedAgent
+    from mbrl_agents.agents.agent import Agent
     from mbrl_agents.protocols import Planner
 
 
@@ -26,7 +26,7 @@ def make_world_model(
     """A world model (a torch module) with fresh weights.
 
     Args:
-        name: "simple" or "dreamer_v3".
+        name: a key of `mbrl_agents.registry.WORLD_MODELS`, such as "simple".
         observation_space, action_space: of the environment.
         seed: of the weights.
         **overrides: settings of its config, such as ``ensemble=5``.
@@ -65,35 +65,34 @@ def make_agent(method: str, env: Any, *, seed: int | None = None, **overrides: A
         seed: of weights, batches, held-out episodes and noise; None for ``training.seed`` of an
             agent, and for 0 where a method has no such setting.
         **overrides: settings, nested (``planner={"horizon": 20}``) or dotted
-            (``**{"planner.horizon": 20}``).  Arguments of the agent itself
+            (``**{"planner.horizon": 20}``), and ``preset="NAME"``.  ``world_model``, ``planner``
+            and ``objective`` may be ready-made objects as well.  Arguments of the agent itself
             (``tensorboard_log``, ``verbose``, ``device``, and ``episodes`` for a baseline that
             starts from demonstrations) are passed on.
 
     Raises:
-        ValueError: for an unknown method or setting.
+        ValueError: for an unknown method or setting, or spaces the method cannot work on.
     """
     recipe = lookup(METHODS, method, "method")
     passed = ("tensorboard_log", "verbose", "device", "episodes")
     own = {key: overrides.pop(key) for key in passed if key in overrides}
-    build = resolve(recipe.target)
-    if recipe.kind == "bound":
-        if overrides:
-            raise ValueError(f"method {method!r} has no settings, got {sorted(overrides)}")
-        return build(env, seed=seed or 0)
-    config = resolve_config(method, overrides)
-    if recipe.kind == "baseline":
-        return build(method, env, seed=seed or 0, settings=config.baseline, **own)
-    return build(config, env, seed=seed, **own)
+    return resolve(recipe.make)(recipe, env, seed=seed, overrides=overrides, **own)
 
 
-def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> ModelBasedAgent:
+def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Agent:
     """A saved agent, from a run folder or a file that its ``save`` wrote.
+
+    Args:
+        env: set on the agent, after its spaces were checked.
+        **arguments: of `Agent.load`; ``world_model``, ``planner`` and ``objective`` give again
+            what the agent was built of.
 
     Raises:
         FileNotFoundError: when there is nothing at ``path``, or a file of the run is missing.
+        ValueError: when it is not a saved agent, or a ready-made object was not given again.
     """
-    from mbrl_agents.agents.run_files import read_saved
+    from mbrl_agents.agents.agent import Agent
+    from mbrl_agents.agents.base import Parts
 
-    saved = read_saved(path)
-    cls = resolve(lookup(METHODS, saved.config.method, "method").target)
-    return cls.from_saved(saved, env, **arguments)
+    parts, others = Parts.among(arguments)
+    return Agent.load(path, env, parts=parts, **others)

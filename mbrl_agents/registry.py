@@ -1,16 +1,23 @@
 """Names to implementations: components, and the methods put together from them.
 
 Everything is a string until somebody asks for it, so that listing methods needs no torch.  A new
-world model, policy, planner or objective is one file and one line here.
+algorithm is a folder and a few lines here.  Other packages add theirs through entry points of the
+group ``mbrl_agents``: each names a function without arguments that calls `add_method`,
+`add_world_model`, `add_planner` or `add_objective`, or registers environments with Gymnasium.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+import importlib.metadata
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+GROUP = "mbrl_agents"
+"""Of the entry points by which other packages add to this registry."""
 
 
 @dataclass(frozen=True)
@@ -27,231 +34,403 @@ class Component:
 
 @dataclass(frozen=True)
 class Method:
-    """A named row of a comparison.
+    """A named row of a comparison; subclasses say what kind of thing it is.
 
     Attributes:
         name: what users type.
         summary: one line for a table of methods.
-        kind: "agent" (world model and planner), "baseline" (Stable-Baselines3) or "bound".
-        world_model, policy, planner, objective: component names; empty for "not used".
-        target: ``module:name`` of the agent's class, or of what builds a baseline or bound.
-        config: ``module:name`` of a baseline's settings.
-        training: ``module:name`` of an agent's training settings.
-        behaviour: ``module:name`` of the settings of an actor-critic; empty for "none".
-        shortcuts: short names of settings.
+        kind: of rows in results: "agent", "baseline" or "reference".
+        make: ``module:name`` of what builds it.
+        train: ``module:name`` of what trains it into a run folder; empty where nothing is trained.
+        load: ``module:name`` of what reads it back from one.
         demonstrations: whether it learns from recorded episodes.
-        defaults: dotted overrides that belong to the method.
+        own_steps: whether it learns from its own experience alone, and needs to know how much.
+        searches: whether it takes long enough to decide for an evaluation to be split.
+        sections: config classes by section of its settings, as ``module:name``.
+        presets: names of presets that belong to it, applied in order.
+        shortcuts: short names of settings.
+        cost, evaluation_cost: rough seconds, for the order of a benchmark's jobs.
     """
 
     name: str
     summary: str
-    kind: str = "agent"
-    world_model: str = ""
-    policy: str = ""
+    demonstrations: bool = False
+    sections: Mapping[str, str] = field(default_factory=dict)
+    presets: tuple[str, ...] = ()
+    shortcuts: Mapping[str, str] = field(default_factory=dict)
+    cost: float = 120.0
+
+    kind: ClassVar[str] = ""
+    make: ClassVar[str] = ""
+    train: ClassVar[str] = ""
+    load: ClassVar[str] = ""
+    own_steps: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
+    evaluation_cost: ClassVar[float] = 10.0
+
+    @property
+    def presets_package(self) -> str:
+        """The package whose ``presets.yaml`` holds its presets; empty without any."""
+        return ""
+
+    def configs(self) -> dict[str, str]:
+        """Config classes of all its settings by section, as ``module:name``."""
+        return dict(self.sections)
+
+    def components(self) -> dict[str, str]:
+        """What it is put together from, by part."""
+        return {}
+
+    def reads_weights_of(self, other: Method) -> bool:
+        """Whether it can act on the weights that another method trained."""
+        return other is self
+
+    def trained(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides trained weights, by part: of two methods of which one's is contained in the
+        other's, both can act on what the latter trains.  Empty where nothing is ever shared."""
+        return {}
+
+    def used_modules(self, names: Sequence[str]) -> list[str]:
+        """Which of the modules that a training gave it acts by: shared weights may have more."""
+        return list(names)
+
+    def notes(self, settings: Any) -> list[str]:
+        """What has to be known to compare its budget with those of others."""
+        return []
+
+
+@dataclass(frozen=True)
+class AgentMethod(Method):
+    """An algorithm of this library, acting by itself or through a planner.
+
+    Attributes:
+        algorithm: ``module:name`` of the class; the module is, or lies in, a package that may
+            hold ``presets.yaml``.
+        planner, objective: component names; empty for an algorithm that acts by itself.
+    """
+
+    demonstrations: bool = True
+    algorithm: str = ""
     planner: str = ""
     objective: str = ""
-    target: str = "mbrl_agents.agents.mbrl_agent:MBRLAgent"
-    config: str = ""
-    training: str = "mbrl_agents.training.fitting:TrainingConfig"
-    behaviour: str = ""
-    demonstrations: bool = True
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    shortcuts: Mapping[str, str] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "agent"
+    make: ClassVar[str] = "mbrl_agents.agents.agent:make_model_based"
+    train: ClassVar[str] = "mbrl_agents.runs.training:train_agent"
+    load: ClassVar[str] = "mbrl_agents.runs.loading:load_agent"
+    searches: ClassVar[bool] = True
+    evaluation_cost: ClassVar[float] = 60.0
+
+    @property
+    def presets_package(self) -> str:
+        return self.algorithm.partition(":")[0]
+
+    def configs(self) -> dict[str, str]:
+        found = dict(self.sections)
+        if self.planner:
+            found["planner"] = lookup(PLANNERS, self.planner, "planner").config
+            found["objective"] = lookup(OBJECTIVES, self.objective, "objective").config
+        return found
+
+    def components(self) -> dict[str, str]:
+        parts = {"algorithm": self.algorithm, "planner": self.planner, "objective": self.objective}
+        return {name: value for name, value in parts.items() if value}
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """Sections whose settings decide trained weights, without those of training itself."""
+        return {name: config for name, config in self.sections.items() if name != "training"}
+
+    def reads_weights_of(self, other: Method) -> bool:
+        if not isinstance(other, AgentMethod):
+            return False
+        return self.algorithm == other.algorithm and self.modules.items() <= other.modules.items()
+
+    def used_modules(self, names: Sequence[str]) -> list[str]:
+        unused = () if "policy" in self.sections or "actor" in self.sections else ("policy",)
+        return [name for name in names if name not in unused]
+
+    def trained(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {name: [target, config[name]] for name, target in self.sections.items()}
+        return {"algorithm": self.algorithm, **parts}
 
 
-def _component(module: str, name: str, config: str = "") -> Component:
+@dataclass(frozen=True)
+class BaselineMethod(Method):
+    """An algorithm of Stable-Baselines3.
+
+    Attributes:
+        target: ``module:name`` of its class.
+    """
+
+    target: str = ""
+    cost: float = 100.0
+
+    kind: ClassVar[str] = "baseline"
+    make: ClassVar[str] = "mbrl_agents.agents.sb3:make_baseline"
+    train: ClassVar[str] = "mbrl_agents.runs.training:train_baseline"
+    load: ClassVar[str] = "mbrl_agents.runs.loading:load_baseline"
+    own_steps: ClassVar[bool] = True
+
+    def notes(self, settings: Any) -> list[str]:
+        shown = ["env steps include those of the demonstrations"] if self.demonstrations else []
+        return [*settings.baseline.notes(), *shown]
+
+
+@dataclass(frozen=True)
+class ReferenceMethod(Method):
+    """A policy that is not trained: what a table's figures lie between.
+
+    Attributes:
+        target: ``module:name`` of its class.
+    """
+
+    target: str = ""
+
+    kind: ClassVar[str] = "reference"
+    make: ClassVar[str] = "mbrl_agents.agents.reference:make_reference"
+
+
+def component(module: str, name: str, config: str = "") -> Component:
+    """A component of this library, with the config ``NAMEConfig`` unless it has another."""
     config = config or f"{name}Config"
     return Component(f"mbrl_agents.{module}:{name}", f"mbrl_agents.{module}:{config}")
 
 
 WORLD_MODELS = {
-    "dreamer_v3": _component("world_models.dreamer_v3", "DreamerV3"),
-    "simple": _component("world_models.simple", "SimpleWorldModel"),
-}
-POLICIES = {
-    "actor": _component("policies.actor_critic", "ActorPrior"),
-    "gaussian": _component("policies.pose", "GaussianPolicy"),
+    "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
+    "simple": component("algorithms.simple", "SimpleWorldModel"),
 }
 PLANNERS = {
-    "cem": _component("planners.cem", "CEMPlanner", "CEMConfig"),
-    "policy-guided-cem": _component("planners.policy_guided", "PolicyGuidedCEM"),
-    "policy": _component("planners.policy_guided", "PolicyPlanner"),
+    "cem": component("planners.cem", "CEMPlanner", "CEMConfig"),
+    "policy-guided-cem": component("planners.policy_guided", "PolicyGuidedCEM"),
+    "policy": component("planners.policy_guided", "PolicyPlanner"),
 }
 OBJECTIVES = {
-    "return": _component("planners.objectives", "ReturnObjective"),
-    "progress": _component("planners.objectives", "ProgressObjective"),
+    "return": component("planners.objectives", "ReturnObjective"),
+    "progress": component("planners.objectives", "ProgressObjective"),
 }
 
-# A latent model that learns from recorded episodes within minutes on a CPU: docs/methods.md has the
-# trials.  What the demonstrator looked at, a bowl of six pixels, has to outweigh the rest of the
-# picture, and short sequences buy more gradient steps.  It plans on steps to go like the pose
-# methods.
-_DREAMER = {
-    "world_model.progress": True,
-    "world_model.imitation_weight": 100.0,
-    "world_model.normalise": True,
-    "world_model.reconstructed": 0.25,
-    "world_model.strided": True,
-    "training.optimizer": "laprop",
-    "training.learning_rate": 2e-3,
-    "training.batch_size": 16,
-    "training.sequence_length": 16,
-    "training.model_steps": 1600,
-    "training.policy_learning_rate": 1e-3,
-    "training.policy_steps": 800,
-    "training.evaluate_every": 400,
-}
+_FIT = {"training": "mbrl_agents.training.fit:FitSettings"}
+_CLONED = {"policy": "mbrl_agents.policies.cloned:ClonedPolicyConfig"}
+_SIMPLE = {"world_model": "mbrl_agents.algorithms.simple:SimpleWorldModelConfig"} | _FIT
+_V3 = "mbrl_agents.algorithms.dreamer_v3"
+_LATENT = {"world_model": f"{_V3}:DreamerV3Config"} | _FIT
 
-METHODS = {
+
+def _simple(name: str, summary: str, preset: str, planner: str, **others: Any) -> AgentMethod:
+    return AgentMethod(
+        name,
+        summary,
+        algorithm="mbrl_agents.algorithms.simple:Simple",
+        planner=planner,
+        objective="progress",
+        presets=(preset,),
+        **others,
+    )
+
+
+def _fitted_v3(name: str, summary: str, preset: str, planner: str, **others: Any) -> AgentMethod:
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{_V3}:FittedDreamerV3",
+        planner=planner,
+        objective="progress",
+        presets=("episodes", preset),
+        cost=350.0,
+        **others,
+    )
+
+
+def _dreamer(name: str, summary: str, version: int, **others: Any) -> AgentMethod:
+    """A Dreamer that learns actor and critic in imagination, from its own experience."""
+    package, title = f"mbrl_agents.algorithms.dreamer_v{version}", f"DreamerV{version}"
+    sections = {
+        "world_model": f"{package}:{title}Config",
+        "actor_critic": f"{package}:ActorCriticConfig",
+        "training": f"{package}:{title}TrainingConfig",
+    }
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:{title}",
+        sections=sections,
+        demonstrations=False,
+        cost=350.0,
+        **others,
+    )
+
+
+METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method(
+        _simple(
             "simple-cem",
             "random CEM on a learned pose model, planning on reward and steps to go",
-            world_model="simple",
-            planner="cem",
-            objective="progress",
-            # Far ahead, and only where the ensemble agrees: docs/methods.md has the trials.
-            defaults={
-                "planner.horizon": 36,
-                "planner.hold": 3,
-                "planner.replan": 3,
-                "planner.iterations": 3,
-                "planner.init_std": 0.7,
-                "objective.mode": "mean",
-                "objective.disagreement": 300.0,
-                "objective.reward": 100.0,
-                "objective.end_reward": 4.0,
-            },
+            "cem",
+            "cem",
+            sections=_SIMPLE,
         ),
-        Method(
+        _simple(
             "simple-policy",
             "the cloned policy alone, no search",
-            world_model="simple",
-            policy="gaussian",
-            planner="policy",
-            objective="progress",
+            "policy",
+            "policy",
+            sections=_SIMPLE | _CLONED,
         ),
-        Method(
+        _simple(
             "simple-policy-cem",
             "CEM around the cloned policy's plan",
-            world_model="simple",
-            policy="gaussian",
-            planner="policy-guided-cem",
-            objective="progress",
-            defaults={"objective.disagreement": 20.0},
+            "policy-cem",
+            "policy-guided-cem",
+            sections=_SIMPLE | _CLONED,
         ),
-        Method(
+        _fitted_v3(
             "dreamer-cem",
             "random CEM over DreamerV3 latents, planning on the predicted reward",
-            world_model="dreamer_v3",
-            planner="cem",
-            objective="progress",
-            # Steps to go are learned from successes alone; searched far from them, they promise
-            # success anywhere.  The weight leaves the choice to reward, and to ending.
-            defaults=_DREAMER
-            | {
-                "planner.horizon": 12,
-                "planner.hold": 3,
-                "planner.replan": 3,
-                "planner.samples": 40,
-                "planner.iterations": 2,
-                "planner.init_std": 0.5,
-                "objective.mode": "mean",
-                "objective.reward": 10_000.0,
-                "objective.end_reward": 4.0,
-            },
+            "episodes-cem",
+            "cem",
+            sections=_LATENT,
         ),
-        Method(
+        _fitted_v3(
             "dreamer-policy",
             "a policy cloned on DreamerV3 latents, no search",
-            world_model="dreamer_v3",
-            policy="gaussian",
-            planner="policy",
-            objective="progress",
-            defaults=_DREAMER,
+            "episodes-policy",
+            "policy",
+            sections=_LATENT | _CLONED,
         ),
-        Method(
+        _fitted_v3(
             "dreamer-policy-cem",
             "CEM around the plan of a policy cloned on DreamerV3 latents",
-            world_model="dreamer_v3",
-            policy="gaussian",
-            planner="policy-guided-cem",
-            objective="progress",
-            # One model cannot say where it is unsure: it must promise two steps to be believed.
-            defaults=_DREAMER | {"planner.margin": 2.0},
+            "episodes-policy-cem",
+            "policy-guided-cem",
+            sections=_LATENT | _CLONED,
         ),
-        Method(
+        _fitted_v3(
             "dreamer-actor-cem",
             "CEM around the plan of an actor learned in imagination on DreamerV3 latents",
-            world_model="dreamer_v3",
-            policy="actor",
-            planner="policy-guided-cem",
-            objective="progress",
-            behaviour="mbrl_agents.training.imagination:ImaginationConfig",
-            # Imitation, or the actor leaves what the model was shown.  A step of imagination costs
-            # more than one of cloning, hence the smaller batch.
-            defaults=_DREAMER
+            "episodes-actor-cem",
+            "policy-guided-cem",
+            sections=_LATENT
             | {
-                "planner.margin": 2.0,
-                "policy.imitation_weight": 1.0,
-                "training.policy_batch_size": 256,
+                "actor": f"{_V3}:ImaginedPriorConfig",
+                "imagination": f"{_V3}:ImaginationConfig",
             },
         ),
-        Method(
+        _dreamer(
             "dreamer",
             "DreamerV3: actor and critic learned in imagination, from its own experience",
-            world_model="dreamer_v3",
-            target="mbrl_agents.agents.dreamer_agent:DreamerAgent",
-            training="mbrl_agents.training.dreamer:DreamerTrainingConfig",
-            behaviour="mbrl_agents.training.imagination:BehaviourConfig",
-            demonstrations=False,
+            3,
             shortcuts={"size": "world_model.size"},
         ),
-        Method(
+        _dreamer(
+            "dreamer-v3-cem",
+            "DreamerV3 from its own experience, acting by CEM around the actor's plan",
+            3,
+            planner="policy-guided-cem",
+            objective="return",
+            shortcuts={"size": "world_model.size"},
+        ),
+        BaselineMethod(
             "sb3-sac",
             "Stable-Baselines3 SAC",
-            kind="baseline",
-            target="mbrl_agents.agents.baselines:make_baseline",
-            config="mbrl_agents.agents.baselines:SACSettings",
-            demonstrations=False,
+            target="stable_baselines3:SAC",
+            sections={"baseline": "mbrl_agents.agents.sb3:SACSettings"},
         ),
-        Method(
+        BaselineMethod(
             "sb3-ppo",
             "Stable-Baselines3 PPO",
-            kind="baseline",
-            target="mbrl_agents.agents.baselines:make_baseline",
-            config="mbrl_agents.agents.baselines:PPOSettings",
-            demonstrations=False,
+            target="stable_baselines3:PPO",
+            sections={"baseline": "mbrl_agents.agents.sb3:PPOSettings"},
         ),
-        Method(
+        BaselineMethod(
             "sb3-sac-demos",
             "Stable-Baselines3 SAC with the demonstrations in its replay buffer",
-            kind="baseline",
-            target="mbrl_agents.agents.baselines:make_baseline",
-            config="mbrl_agents.agents.baselines:SACSettings",
+            target="mbrl_agents.agents.sb3:DemonstratedSAC",
+            sections={"baseline": "mbrl_agents.agents.sb3:SACSettings"},
+            demonstrations=True,
         ),
-        Method(
+        ReferenceMethod(
             "random",
-            "uniformly random actions: the lower bound",
-            kind="bound",
-            target="mbrl_agents.agents.bounds:RandomAgent",
-            demonstrations=False,
+            "uniformly random actions: what a policy has to beat",
+            target="mbrl_agents.agents.reference:RandomAgent",
         ),
-        Method(
+        ReferenceMethod(
             "expert",
-            "the scripted demonstrator, which sees the simulation: the upper bound",
-            kind="bound",
-            target="mbrl_agents.agents.bounds:ExpertAgent",
-            demonstrations=False,
+            "the scripted demonstrator, which sees the simulation",
+            target="mbrl_agents.agents.reference:ExpertAgent",
         ),
     )
 }
 
 
 def methods() -> list[str]:
-    """Names of all methods, agents first, then baselines and bounds."""
-    return list(METHODS)
+    """Names of all methods: agents first, then baselines and reference policies."""
+    order = ("agent", "baseline", "reference")
+    return sorted(METHODS, key=lambda name: order.index(METHODS[name].kind))
+
+
+def agent_method(name: str) -> AgentMethod:
+    """The entry of an agent.
+
+    Raises:
+        ValueError: for another method, or an unknown one.
+    """
+    found = lookup(METHODS, name, "method")
+    if not isinstance(found, AgentMethod):
+        raise ValueError(f"{name!r} is not a model-based agent")
+    return found
+
+
+# -- other packages ---------------------------------------------------------------------
+
+
+def add_method(method: Method) -> None:
+    """Add a method; `methods`, the command line and benchmarks then treat it like ours.
+
+    Raises:
+        ValueError: when there is one of that name.
+    """
+    _add(METHODS, method.name, method, "method")
+
+
+def add_world_model(name: str, target: str, config: str) -> None:
+    """Add a world model to `make_world_model`; arguments as in `Component`."""
+    _add(WORLD_MODELS, name, Component(target, config), "world model")
+
+
+def add_planner(name: str, target: str, config: str) -> None:
+    """Add a planner; arguments as in `Component`."""
+    _add(PLANNERS, name, Component(target, config), "planner")
+
+
+def add_objective(name: str, target: str, config: str) -> None:
+    """Add an objective; arguments as in `Component`."""
+    _add(OBJECTIVES, name, Component(target, config), "objective")
+
+
+def _add(table: dict[str, Any], name: str, entry: Any, what: str) -> None:
+    if table.get(name, entry) != entry:
+        raise ValueError(f"there is a {what} {name!r} already")
+    table[name] = entry
+
+
+def load_entry_points() -> None:
+    """Let other packages add theirs; one that fails is reported and left out."""
+    for point in importlib.metadata.entry_points(group=GROUP):
+        try:
+            point.load()()
+        except Exception as error:  # somebody else's code must not stop ours
+            warnings.warn(
+                f"the entry point {point.name!r} of group {GROUP} ({point.value}) failed: "
+                f"{type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+# -- names --------------------------------------------------------------------------------
 
 
 def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
@@ -262,9 +441,14 @@ def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
     """
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(str(name), table, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"unknown {what} {name!r}{hint} (valid: {', '.join(sorted(table))})")
+    valid = ", ".join(sorted(table))
+    raise ValueError(f"unknown {what} {name!r}{did_you_mean(name, table)} (valid: {valid})")
+
+
+def did_you_mean(name: Any, names: Any, cutoff: float = 0.6) -> str:
+    """``; did you mean 'X'?`` for the nearest of ``names``, or nothing."""
+    close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def resolve(target: str) -> Any:

@@ -55,16 +55,25 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         assets: "auto", "primitive" or "official" (see ``assets.resolve_assets``).
         assets_folder: where official assets lie, if not in a place that is searched anyway.
         cameras: which of "agentview" and "robot0_eye_in_hand" ``obs="image"`` shows.
-        image_size: side of the pictures in pixels.
+        image_size: side of the images in pixels.
         settle_steps: control steps after a reset in which objects come to rest.
         render_mode: "rgb_array" or None.
-        render_size: side of the picture that ``render`` returns.
+        render_size: side of the image that ``render`` returns.
 
     Raises:
         ValueError: for an unknown suite, task, obs, reward, init, assets or camera; the message
             lists the valid ones.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
+
+    noise_scale: tuple[float, ...] = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0)
+    """How far noise may disturb each action dimension (read by `mbrl_agents.data.noise`).
+
+    One unit turns by 0.5 rad but moves by only 0.05 m; the gripper acts by sign, so Gaussian noise
+    would hardly disturb it.
+    """
+    gripper_dim: int | None = 6
+    """The action dimension that opens and closes the gripper."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (Gymnasium's)
 

@@ -1,4 +1,4 @@
-"""What the agent sees: poses, and pictures beside them."""
+"""What the agent sees: poses, and images beside them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def observation_space(
         obs: one of ``OBSERVATIONS``.
         objects: how many objects of interest ``obs="pose"`` lists.
         cameras: 1 for the scene's camera, 2 with the wrist's.
-        image_size: side of the square pictures.
+        image_size: side of the square images.
         tasks: size of the one-hot ``task`` entry, or None where the task is fixed.
 
     Raises:
@@ -88,10 +88,10 @@ def observation_space(
         "pose": spaces.Box(-np.inf, np.inf, (size,), dtype=np.float32)
     }
     if obs == "image":
-        picture = spaces.Box(0, 255, (image_size, image_size, 3), dtype=np.uint8)
-        entries["image"] = picture
+        image = spaces.Box(0, 255, (image_size, image_size, 3), dtype=np.uint8)
+        entries["image"] = image
         if cameras == 2:
-            entries["wrist"] = picture
+            entries["wrist"] = image
     if tasks is not None:
         entries["task"] = spaces.Box(0.0, 1.0, (tasks,), dtype=np.float32)
     return spaces.Dict(entries)

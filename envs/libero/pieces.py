@@ -22,7 +22,7 @@ from .surfaces import (
 )
 
 SHOWN_GROUPS = (1, 2)
-"""Geom groups that pictures show; group 0 has the collision shapes."""
+"""Geom groups that images show; group 0 has the collision shapes."""
 
 LARGE_BOX = 0.3
 """Half side (m) from which a box stays one of OpenGL's, whose sides are divided: light falls on
@@ -157,7 +157,7 @@ def fill_slots(
         surface = surface_of(geoms)
         if surface is not None and not slots.take(surface):
             if (model.geom_type[geoms] == MESH).any():
-                # Pictures so large that nothing can be left out: every mesh stays as it is.
+                # Images so large that nothing can be left out: every mesh stays as it is.
                 return MeshSlots(model), [None] * len(pieces)
             surface = None
         surfaces.append(surface)

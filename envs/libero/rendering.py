@@ -1,4 +1,4 @@
-"""Pictures of a simulation: upright, cheap, with a context made on first use."""
+"""Images of a simulation: upright, cheap, with a context made on first use."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .simulation import Simulation
 from .visuals import Visuals
 
 COLLISION_GROUP = 0
-"""Geom group of collision shapes, which pictures leave out."""
+"""Geom group of collision shapes, which images leave out."""
 
 
 class SceneRenderer:
     """Renders one simulation's cameras off screen.
 
-    The OpenGL context is made on the first picture, so that an environment can be built before
+    The OpenGL context is made on the first image, so that an environment can be built before
     its worker process is forked.  Multisampling, shadows and reflections are off: they cost three
-    quarters of a software-rendered frame and are not worth having in a 64x64 picture.  What is
+    quarters of a software-rendered frame and are not worth having in a 64x64 image.  What is
     left of the time goes into triangles; `Visuals` leaves out those that make no difference at
     this size.
 
@@ -76,7 +76,7 @@ class SceneRenderer:
         return self._views[self._simulation.model.camera(camera).id].triangles
 
     def close(self) -> None:
-        """Free the OpenGL context; a later picture makes another."""
+        """Free the OpenGL context; a later image makes another."""
         _open_renderers.discard(self)
         if self._gl is not None:
             self._release()
@@ -132,7 +132,7 @@ class _View:
     def pixels(
         self, data: mujoco.MjData, only: NDArray[np.bool_] | None = None
     ) -> NDArray[np.uint8]:
-        """``(height, width, 3)`` from the bottom up, overwritten by the next picture.
+        """``(height, width, 3)`` from the bottom up, overwritten by the next image.
 
         Args:
             data: the state.
@@ -159,7 +159,7 @@ class _View:
         """Stop drawing the fixed geoms that other fixed ones hide for good.
 
         They are drawn alone, in colours that number them: whatever has no pixel then will have
-        none in any picture from this camera, where other things only hide more.
+        none in any image from this camera, where other things only hide more.
         """
         flags = self._scene.flags
         numbering = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
@@ -223,7 +223,7 @@ def _gl_context(width: int, height: int) -> Any:
     unless the variable was set by then.
     """
     wanted = os.environ.get("MUJOCO_GL", "egl").lower()
-    # Mesa's software renderer would start a thread per core; small pictures only wait for them.
+    # Mesa's software renderer would start a thread per core; small images only wait for them.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     errors = []
     for backend in ("osmesa", "egl") if wanted == "osmesa" else ("egl", "osmesa"):

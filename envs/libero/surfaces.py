@@ -1,6 +1,6 @@
 """Triangles of visible shapes, and coarser triangles that look the same from afar.
 
-A software renderer spends a small picture's time on triangles, hundreds of which fall into one
+A software renderer spends a small image's time on triangles, hundreds of which fall into one
 pixel.  `simplified` puts the vertices of every cell of a grid together, at the point that best
 keeps the planes of the triangles around them: vertex clustering (Rossignac and Borrel 1993) with
 the representatives of Lindstrom (SIGGRAPH 2000).

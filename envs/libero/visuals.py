@@ -31,7 +31,7 @@ NEAREST_OBJECT, NEAREST_FINGER = 0.1, 0.03
 
 
 class Visuals:
-    """A model as one camera sees it in pictures of one height.
+    """A model as one camera sees it in images of one height.
 
     Shapes of one body that look alike are one mesh, coarser where that is less than the pixels
     show.
@@ -42,7 +42,7 @@ class Visuals:
         placed_bodies: objects and fixtures, which resets move even where they are welded to the
             world.
         camera: its id.
-        size: height and width of the pictures in pixels.
+        size: height and width of the images in pixels.
 
     Attributes:
         fixed: ``(ngeom,)`` opaque geoms that never move; none if the camera does.
@@ -211,7 +211,7 @@ def _pixel_sizes(
 ) -> NDArray[np.float64]:
     """``(ngeom,)`` m: what a pixel covers of a geom as near as the camera is likely to see it.
 
-    Nothing here may depend on the present state: the same state must give the same picture,
+    Nothing here may depend on the present state: the same state must give the same image,
     whenever the renderer was made.
     """
     distance = np.linalg.norm(rest.geom_xpos - rest.cam_xpos[camera], axis=1) - model.geom_rbound

@@ -1,89 +1,105 @@
-"""What agents keep while they collect: episodes in the making, and where the environments are."""
+"""Own experience: acting in environments, recorded into a sequence buffer and its folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.data.episode import Episode
+from mbrl_agents.agents.policy import ActingState, AgentPolicy
+from mbrl_agents.data.buffer import SequenceBuffer
+
+FOLDER = "replay"
 
 
-@dataclass
-class Collecting:
-    """Where an agent that learns step by step stands in its environments.
+class Collector:
+    """Acts in a number of environments and records every observation.
 
-    Attributes:
-        model, action: the model's state and the normalised action ``(B, A)`` of the last step;
-            None right after all environments were reset.
-        reward: ``(B,)`` of the last step; 0 where an episode begins.
-        starts: ``(B,)`` whether an episode begins.
+    Args:
+        policy: chooses the actions.
+        buffer: records them.
+        n_envs: environments.
     """
 
-    model: dict[str, Tensor] | None
-    action: Tensor | None
-    reward: np.ndarray
-    starts: np.ndarray
+    def __init__(self, policy: AgentPolicy, buffer: SequenceBuffer, n_envs: int) -> None:
+        self.policy, self.buffer, self.n_envs = policy, buffer, n_envs
+        self.begin()
 
-    @classmethod
-    def afresh(cls, count: int) -> Collecting:
-        """Right after ``count`` environments were reset."""
-        return cls(None, None, np.zeros(count, np.float32), np.ones(count, bool))
+    def begin(self) -> None:
+        """All environments were reset."""
+        self.state: ActingState | None = None
+        self.action = np.zeros((self.n_envs, self.policy.codec.size), np.float32)
+        self.reward = np.zeros(self.n_envs, np.float32)
+        self.starts = np.ones(self.n_envs, bool)
 
-
-class Recorder:
-    """Collects steps of ``n`` environments and hands out each episode as it ends."""
-
-    def __init__(self, n: int) -> None:
-        self._steps: list[list[tuple[dict[str, np.ndarray], np.ndarray, float]]] = [
-            [] for _ in range(n)
-        ]
-
-    def add(
-        self,
-        obs: Any,
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> list[Episode]:
-        """Record one step; returns the episodes that it ended.
+    def step(
+        self, env: VecEnv, last_obs: Any, generator: torch.Generator, *, random: bool
+    ) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """One step in every environment; what ``env.step`` gave.
 
         Args:
-            obs: what was seen before ``actions`` (an array or a dict of arrays, batch first).
-            actions: executed, in the environment's range.
+            last_obs: what the environments show.
+            generator: of everything that is drawn.
+            random: act at random instead of by the policy.
         """
-        entries = _as_dict(obs)
-        ended = []
-        for i, steps in enumerate(self._steps):
-            seen = {key: np.array(value[i]) for key, value in entries.items()}
-            steps.append((seen, np.array(actions[i], dtype=np.float32), float(rewards[i])))
-            if dones[i]:
-                ended.append(_episode(steps, infos[i]))
-                self._steps[i] = []
-        return ended
+        extras: dict[str, torch.Tensor] = {}
+        if random:
+            self.state = None
+            action = self.policy.random(self.n_envs, generator).numpy()
+        else:
+            obs, _ = self.policy.to_tensors(last_obs)
+            self.state = self.policy.step(
+                obs, self.state, self.starts, explore=True, generator=generator
+            )
+            action = self.state.action.float().cpu().numpy()
+            extras = dict(self.policy.algorithm.extras_of(self.state.carry))
+        entries = _entries(last_obs)
+        for i in range(self.n_envs):
+            self.buffer.own.add(
+                i,
+                {key: value[i] for key, value in entries.items()},
+                self.action[i],
+                float(self.reward[i]),
+                is_first=bool(self.starts[i]),
+                extras={key: value[i] for key, value in extras.items()},
+            )
+        new_obs, rewards, dones, infos = env.step(self.policy.codec.decode(action))
+        for i in np.flatnonzero(dones).tolist():
+            self.buffer.own.add(
+                i,
+                _entries(infos[i]["terminal_observation"]),
+                action[i],
+                float(rewards[i]),
+                is_first=False,
+                is_last=True,
+                # A time-out cuts an episode off, it does not end the task.
+                terminal=not infos[i].get("TimeLimit.truncated", False),
+                success=bool(infos[i].get("is_success", False)),
+            )
+        self.action = action
+        self.reward = np.where(dones, 0.0, rewards).astype(np.float32)
+        self.starts = dones.copy()
+        return new_obs, rewards, dones, infos
 
 
-def _as_dict(obs: Any) -> dict[str, np.ndarray]:
+def _entries(obs: Any) -> dict[str, np.ndarray]:
     return obs if isinstance(obs, dict) else {"obs": np.asarray(obs)}
 
 
-def _episode(
-    steps: list[tuple[dict[str, np.ndarray], np.ndarray, float]], info: dict[str, Any]
-) -> Episode:
-    last = _as_dict(info["terminal_observation"])
-    observations = {
-        key: np.stack([*(seen[key] for seen, _, _ in steps), np.asarray(last[key])]) for key in last
-    }
-    actions = np.stack([action for _, action, _ in steps])
-    return Episode(
-        observations=observations,
-        actions=actions,
-        labels=np.full_like(actions, np.nan),
-        rewards=np.array([reward for _, _, reward in steps], dtype=np.float32),
-        terminated=not info.get("TimeLimit.truncated", False),
-        success=bool(info.get("is_success", False)),
-        info={"source": "agent"},
-    )
+def experience_folder(run: Path, n_envs: int) -> Path:
+    """Where the steps of ``n_envs`` environments lie in a run folder."""
+    return run / (FOLDER if n_envs == 1 else f"{FOLDER}-{n_envs}")
+
+
+def remove_experience(run: Path) -> None:
+    """Remove the recorded steps of a run folder."""
+    for folder in run.glob(f"{FOLDER}*"):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+__all__ = ["Collector", "experience_folder", "remove_experience"]

@@ -12,7 +12,7 @@ from mbrl_agents.cli import console
 
 if TYPE_CHECKING:
     from mbrl_agents.benchmarks.runner import Event
-    from mbrl_agents.benchmarks.speed import SpeedRow
+    from mbrl_agents.benchmarks.speed.rows import SpeedRow
 
 _SIGNS = {"started": ">", "finished": "+", "failed": "!"}
 
@@ -123,21 +123,21 @@ def _speed(
 ) -> None:
     """Measure, write ``summary.json`` after every row and print the table."""
     with console.usage():
-        from mbrl_agents.benchmarks import speed, speed_success
+        from mbrl_agents.benchmarks.speed import runner, success
 
-        speed.check_rows(only, speed.measures(folder))
-    if only is not None and speed_success.NAME not in only and (fresh or workers):
+        runner.check_rows(only, runner.measures(folder))
+    if only is not None and success.NAME not in only and (fresh or workers):
         console.fail(
-            f"--workers and --fresh are about {speed_success.NAME}, which --methods leaves out",
+            f"--workers and --fresh are about {success.NAME}, which --methods leaves out",
             console.USAGE,
         )
 
     def keep(row: SpeedRow) -> None:
-        speed.write_speed(folder, [row])
+        runner.write_speed(folder, [row])
         console.note(f"measured {row.id}")
 
     with console.failures():
-        rows = speed.run_speed(
+        rows = runner.run_speed(
             keep,
             only,
             folder,
@@ -149,5 +149,5 @@ def _speed(
     if as_json:
         typer.echo(path.read_text(encoding="utf-8").rstrip())
     else:
-        typer.echo(speed.speed_table(rows))
+        typer.echo(runner.speed_table(rows))
     console.note(f"written to {path}")

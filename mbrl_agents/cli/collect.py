@@ -32,7 +32,7 @@ def collect(
         Path | None, typer.Option(help="Run folder whose agent acts; implies --source agent.")
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes per task.")] = 50,
-    seed: Annotated[int, typer.Option(help="Decides every episode.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every episode.")] = 0,
     attempts: Annotated[int, typer.Option(min=1, help="Tries per episode until it succeeds.")] = 1,
     label: Annotated[
         bool, typer.Option("--label", help="Record the expert's action for random and agent too.")
@@ -59,18 +59,17 @@ def collect(
             f"unknown override {others[0]!r}: here they begin with env. or noise.", console.USAGE
         )
     tasks = console.parse_tasks(task, env)
-    env_kwargs: dict[str, Any] = taken["env"]
-    if env.startswith("mbrl/"):
-        env_kwargs.setdefault("obs", "pose")
-        env_kwargs.setdefault("reward", "dense")
 
     from mbrl_agents.data import collect as collecting
     from mbrl_agents.data.dataset import count_episodes, read_infos
     from mbrl_agents.data.noise import NoiseConfig
+    from mbrl_agents.envs.registration import defaults
+
+    env_kwargs: dict[str, Any] = {**defaults(env).kwargs, **taken["env"]}
 
     factory, weights = None, None
     if agent is not None:
-        from mbrl_agents.evaluation.runs import RunPredictor
+        from mbrl_agents.runs.loading import RunPredictor
 
         with console.failures():
             weights = run_digest(agent)
@@ -137,12 +136,12 @@ def run_digest(folder: Path) -> str:
     Raises:
         FileNotFoundError: when there is no finished run.
     """
-    from mbrl_agents.agents.run_files import CONFIG_FILE, MODEL_FILE, POLICY_FILE
-    from mbrl_agents.evaluation.run_info import BASELINE_FILE, RunInfo
+    from mbrl_agents.agents.saving import decisive_files
+    from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
 
     RunInfo.read(folder)
     digest = hashlib.sha256()
-    for name in (CONFIG_FILE, MODEL_FILE, POLICY_FILE, BASELINE_FILE):
-        if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
+    for path in [*decisive_files(folder), folder / BASELINE_FILE]:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -156,7 +157,11 @@ def split_overrides(
                  USAGE)  # fmt: skip
         prefix, dot, name = key.partition(".")
         if dot and prefix in taken:
-            value = yaml.safe_load(text)
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                reason = getattr(error, "problem", None) or "not YAML"
+                fail(f"cannot read the value of {override!r}: {reason}", USAGE)
             taken[prefix][name] = tuple(value) if isinstance(value, list) else value
         else:
             others.append(override)
@@ -181,6 +186,8 @@ def parse_tasks(text: str | None, env_id: str) -> list[int | str] | None:
         if part.strip().isdigit():
             tasks.append(int(part))
         elif dash and low.isdigit() and high.isdigit():
+            if int(low) > int(high):
+                fail(f"the range of tasks {part!r} is empty; write {high}-{low}", USAGE)
             tasks.extend(range(int(low), int(high) + 1))
         else:
             tasks.append(part.strip())
@@ -197,13 +204,20 @@ def check_env(env_id: str) -> None:
     """Exit with 2 and a hint where Gymnasium does not know the environment."""
     import gymnasium
 
-    import mbrl_agents.envs  # noqa: F401  registers
+    from mbrl_agents.envs.registration import DEFAULTS
 
     if ":" in env_id or env_id in gymnasium.registry:
         return
-    ours = [name for name in gymnasium.registry if name.startswith("mbrl/")]
     hint = suggest(env_id, gymnasium.registry)
-    fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(ours)}", USAGE)
+    fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(DEFAULTS)}", USAGE)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder for results before they are computed; exits with 2 where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot create the folder {folder}: {error.strerror}", USAGE)
 
 
 def default_workers() -> int:

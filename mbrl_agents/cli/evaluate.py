@@ -1,4 +1,4 @@
-"""``mbrl eval``: success of a trained run, or of a bound."""
+"""``mbrl eval``: success of a trained run, or of a reference policy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluate(
         str | None, typer.Option(help="Task number, name, list, range or 'all'.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="Another method on the same weights.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides every episode.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every episode.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     stochastic: Annotated[
         bool, typer.Option("--stochastic", help="Act with noise (deterministic=False).")
@@ -42,7 +42,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder for episodes.jsonl and evaluation.json.")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="Also film the first episode of each task into a folder.")
+        Path | None,
+        typer.Option(help="Also record the first episode of each task as a video into a folder."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -53,18 +54,19 @@ def evaluate(
     mbrl eval runs/first planner.samples=200 --workers 2
     mbrl eval expert --env mbrl/LiberoSpatial-v0 --task all
     """
+    from mbrl_agents.envs.registration import defaults
     from mbrl_agents.registry import METHODS
 
     others, taken = console.split_overrides(overrides, "env")
     env_kwargs: dict[str, Any] = {}
     with console.usage():
-        if run in METHODS and METHODS[run].kind == "bound":
+        if run in METHODS and not METHODS[run].train:
             name, folder = run, None
             env_id = env or "mbrl/LiberoSpatial-v0"
-            if env_id.startswith("mbrl/"):
-                env_kwargs = {"obs": "pose", "reward": "dense"}
+            env_kwargs = dict(defaults(env_id).kwargs)
         else:
-            from mbrl_agents.evaluation.runs import RunInfo, check_acting_overrides
+            from mbrl_agents.runs.loading import check_acting_overrides
+            from mbrl_agents.runs.spec import RunInfo
 
             if run in METHODS and not Path(run).exists():
                 raise ValueError(f"{run!r} is a method; give the folder of its run (`mbrl train`)")
@@ -81,13 +83,16 @@ def evaluate(
 
     from mbrl_agents.config import resolve_config
     from mbrl_agents.evaluation import rollouts
-    from mbrl_agents.evaluation.runs import predictor_factory
     from mbrl_agents.evaluation.statistics import summarise
+    from mbrl_agents.runs.loading import predictor_factory
 
     with console.usage():
         resolve_config(name, others)
         if init not in (None, "benchmark", "random"):
             raise ValueError(f"--init must be benchmark or random, not {init!r}")
+    for results in (out, video):
+        if results is not None:
+            console.make_folder(results)
     factory = predictor_factory(name, folder, others)
     total = episodes * len(tasks or [None])
     with console.failures(), console.progress("evaluating", total) as update:
@@ -115,10 +120,9 @@ def evaluate(
             on_episode=finished,
         )
         if video is not None:
-            _film(video, factory, env_id, env_kwargs, tasks, init, seed)
+            _record_videos(video, factory, env_id, env_kwargs, tasks, init, seed)
     summary = {"method": name, "env": env_id, "seed": seed, "init": init, **summarise(records)}
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         lines = [
             json.dumps({"method": name, "obs": env_kwargs.get("obs"), **r.to_json()})
             for r in records
@@ -161,7 +165,7 @@ def _show(summary: dict[str, Any]) -> None:
         typer.echo(console.table(["task", "success"], rows))
 
 
-def _film(
+def _record_videos(
     folder: Path,
     factory: Any,
     env_id: str,
@@ -183,4 +187,4 @@ def _film(
         state = 0 if init == "benchmark" else None
         record_video(folder / name, env, factory(env), seed=seed, init_state=state)
         env.close()
-        console.note(f"filmed {folder / name}")
+        console.note(f"video: {folder / name}")

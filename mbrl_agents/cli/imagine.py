@@ -1,4 +1,4 @@
-"""``mbrl imagine``: what a run's world model learned, in pictures."""
+"""``mbrl imagine``: what a run's world model learned, in images."""
 
 from __future__ import annotations
 
@@ -26,26 +26,29 @@ def imagine(
 ) -> None:
     """Show what RUN's world model makes of recorded episodes: reconstructions, and imagination.
 
-    For the best and the worst stretch it writes filmstrips and films of truth, imagination and
-    error, curves of rewards and steps to go, and all errors. Training does the same at its end.
+    For the best and the worst stretch it writes filmstrips and videos of truth, imagined
+    observations and error, curves of rewards and steps to go, and all errors. Training does the
+    same at its end.
 
     \b
     mbrl imagine runs/dreamer --data data/other --horizon 30
     """
-    from mbrl_agents.evaluation.imagination_files import FOLDER, can_show, show_imagination
-    from mbrl_agents.evaluation.run_data import read_run_episodes
-    from mbrl_agents.evaluation.runs import RunInfo, load_run
+    from mbrl_agents.evaluation.imagination_files import FOLDER, show_imagination
+    from mbrl_agents.registry import METHODS
+    from mbrl_agents.runs.data import read_run_episodes
+    from mbrl_agents.runs.loading import load_run
+    from mbrl_agents.runs.spec import RunInfo
 
     with console.usage():
         info = RunInfo.read(run)
+        if METHODS[info.spec.method].kind != "agent":
+            raise ValueError(f"{info.spec.method} has no world model")
         folder = data or (None if info.spec.data is None else Path(info.spec.data))
         if folder is None:
             raise ValueError(f"{run} learned from no recorded episodes: give --data FOLDER")
         own = info.spec.data is not None and folder.resolve() == Path(info.spec.data).resolve()
     with console.failures():
         agent: Any = load_run(run)
-        if not can_show(agent):
-            raise ValueError(f"the world model of {info.spec.method} predicts no observations")
         found = read_run_episodes(folder, info.spec.env_kwargs, info.spec.limit if own else None)
         summary = show_imagination(
             agent,
@@ -72,4 +75,4 @@ def imagine(
         f"{summary['windows']} stretches of {summary['episodes']} {summary['source']}, "
         f"{summary['context']} frames seen, {summary['horizon']} imagined"
     )
-    typer.echo(f"pictures: {(run if out is None else out) / FOLDER}")
+    typer.echo(f"images: {(run if out is None else out) / FOLDER}")

@@ -27,30 +27,30 @@ def inspect(
     \b
     mbrl inspect simple-policy-cem planner.horizon=10 --json
     """
+    from mbrl_agents.envs.registration import defaults
+
     recipe = console.check_method(method)
     console.check_env(env)
     others, taken = console.split_overrides(overrides, "env")
-    env_kwargs: dict[str, Any] = {"obs": "pose"} if env.startswith("mbrl/") else {}
+    env_kwargs: dict[str, Any] = dict(defaults(env).kwargs)
     env_kwargs.update(taken["env"])
     tasks = console.parse_tasks(task, env)
     if tasks:
         env_kwargs["task"] = tasks[0]
 
-    from mbrl_agents.config import resolve_config
+    from mbrl_agents.config import presets, resolve_config
 
     with console.usage():
         config = resolve_config(method, others)
 
     import mbrl_agents
     from mbrl_agents.data.parallel import make_env
-    from mbrl_agents.evaluation.runs import nested_overrides, parameter_counts
+    from mbrl_agents.runs.training import nested_overrides, parameter_counts
 
     with console.failures():
         built = make_env(env, env_kwargs)
-        parameters: dict[str, int] = {}
-        if recipe.kind != "bound":
-            agent: Any = mbrl_agents.make_agent(method, built, **nested_overrides(others))
-            parameters = parameter_counts(agent)
+        agent: Any = mbrl_agents.make_agent(method, built, **nested_overrides(others))
+        parameters = parameter_counts(agent)
         report = {
             "method": method,
             "kind": recipe.kind,
@@ -60,11 +60,8 @@ def inspect(
             "observation_space": _space(built.observation_space),
             "action_space": _space(built.action_space),
             "parameters": {**parameters, "total": sum(parameters.values())},
-            "components": {
-                part: getattr(recipe, part)
-                for part in ("world_model", "policy", "planner", "objective")
-                if getattr(recipe, part)
-            },
+            "components": recipe.components(),
+            "presets": presets(method),
             "config": config.to_dict(),
         }
         built.close()

@@ -58,8 +58,8 @@ def train(
     """
     recipe = console.check_method(method)
     others, taken = console.split_overrides(overrides, "env")
-    if recipe.kind == "bound":
-        console.fail(f"{method} is a bound: there is nothing to train", console.USAGE)
+    if not recipe.train:
+        console.fail(f"{method} is a reference policy: there is nothing to train", console.USAGE)
     if env is None and data is None:
         console.fail("say what to train on: --data FOLDER, or --env ID", console.USAGE)
     if recipe.demonstrations and data is None:
@@ -68,7 +68,7 @@ def train(
             "(`mbrl collect FOLDER` records some)",
             console.USAGE,
         )
-    if recipe.kind == "baseline" and steps == 0:
+    if recipe.own_steps and steps == 0:
         console.fail(f"{method} learns from its own experience: give --steps", console.USAGE)
     if env is not None:
         console.check_env(env)
@@ -76,13 +76,14 @@ def train(
     from mbrl_agents.config import resolve_config
 
     with console.usage():
-        training = resolve_config(method, others).training
+        config = resolve_config(method, others)
         env_id, env_kwargs = _environment(data, env, task, taken["env"])
 
-    from mbrl_agents.evaluation.runs import RunSpec, train_run
+    from mbrl_agents.runs.spec import RunSpec
+    from mbrl_agents.runs.training import train_run
 
     if seed is None:
-        seed = int(getattr(training, "seed", 0))
+        seed = config.seed
     folder = out or Path("runs") / f"{method}-{seed}"
     spec = RunSpec(
         method=method,
@@ -129,13 +130,14 @@ def _environment(
 ) -> tuple[str, dict[str, Any]]:
     """The environment asked for, or the one the data come from; ``own`` is given for it."""
     from mbrl_agents.data.dataset import read_infos
-    from mbrl_agents.evaluation.run_data import check_tasks, env_of_data
-    from mbrl_agents.evaluation.runs import refuse_test_states
+    from mbrl_agents.envs.registration import defaults
+    from mbrl_agents.runs.data import check_tasks, env_of_data
+    from mbrl_agents.runs.training import refuse_test_states
 
     env_id = env
     kwargs: dict[str, Any] = {}
-    if data is None and env is not None and env.startswith("mbrl/"):
-        kwargs = {"obs": "pose", "reward": "dense"}
+    if data is None and env is not None:
+        kwargs = dict(defaults(env).kwargs)
     if data is not None and env is None:
         chosen = own.get("task") if task is None else task
         env_id, kwargs = env_of_data(data, chosen)

@@ -10,35 +10,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from mbrl_agents.data.dataset import EpisodeWriter, read_infos
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
 from mbrl_agents.data.parallel import EnvCache, ordered_map
+from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
 
 Source = Literal["expert", "noisy_expert", "random", "agent"]
 SOURCES: tuple[str, ...] = get_args(Source)
 
 
-class Predictor(Protocol):
-    """Whatever has Stable-Baselines3's ``predict``."""
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Any, Any]: ...
-
-
-PredictorFactory = Callable[[gymnasium.Env], Predictor]
-"""Builds a predictor for an environment; importable or picklable where processes are used."""
+_FORMER_SCALE = [1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0]
+"""What earlier versions wrote down as the noise's scale where nobody had chosen one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class Collection:
         env_kwargs: keywords of ``gym.make``; ``init="benchmark"`` is refused, because the
             official initial states are the test set.
         source: "expert", "noisy_expert" (the recorded label is the expert's correction of what
-            was executed), "random" or "agent".
+            was executed; for Box actions only), "random" or "agent".
         episodes: number per task.
         tasks: task keywords to go through; None leaves the task to ``env_kwargs``.
         seed: of the whole collection.
@@ -96,7 +87,8 @@ class Collection:
             "label": self.label,
         }
         if self.source == "noisy_expert":
-            parts["noise"] = asdict(self.noise)
+            noise = asdict(self.noise)
+            parts["noise"] = {k: v for k, v in noise.items() if v is not None}
         if self.agent is not None:
             parts["agent"] = self.agent
         return json.dumps(parts, sort_keys=True, default=str)
@@ -145,8 +137,12 @@ def collect_to_folder(
     """
     infos = read_infos(folder)
     _check_compatible(folder, infos, collection)
-    signature = collection.signature()
-    done = {(i["task_key"], i["number"]) for i in infos if i.get("collection") == signature}
+    wanted = _identity(collection.signature())
+    done = {
+        (info["task_key"], info["number"])
+        for info in infos
+        if _identity(info.get("collection", "{}")) == wanted
+    }
     jobs = [j for j in _jobs(collection, factory) if (_task_key(j), j.number) not in done]
     if not jobs:
         return 0
@@ -172,61 +168,93 @@ def run_episode(
     """Run and record one episode until it terminates or is truncated.
 
     Raises:
-        ValueError: the source needs a demonstrator or predictor that is not there.
+        ValueError: the source needs a demonstrator or predictor that is not there, or actions are
+            neither a Box nor a Discrete, or Discrete where ``source`` is "noisy_expert".
     """
     reset_seed = int(seed.generate_state(1)[0])
     rng = np.random.default_rng(seed.spawn(1)[0])
-    space = env.action_space
-    if not isinstance(space, gymnasium.spaces.Box):
-        raise ValueError(f"episodes need a Box action space, got {space}")
-    if source == "agent":
-        if predictor is None:
-            raise ValueError("source 'agent' needs a predictor")
-        if hasattr(predictor, "set_random_seed"):
-            predictor.set_random_seed(reset_seed)
-    observation, info = env.reset(seed=reset_seed)
-    expert = _expert(env, required=source in ("expert", "noisy_expert"))
-    if source in ("random", "agent") and not label:
-        expert = None
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    disturb = Disturbance(noise or NoiseConfig(), low, high, rng)
-    observations = [_as_dict(observation)]
-    actions, labels, rewards = [], [], []
-    state, start = None, np.ones(1, dtype=bool)
-    terminated = truncated = False
-    while not (terminated or truncated):
-        wanted = None if expert is None else np.asarray(expert(), dtype=np.float32)
-        if source == "random":
-            action = rng.uniform(low, high).astype(np.float32)
-        elif source == "agent":
-            assert predictor is not None
-            raw, state = predictor.predict(observation, state, start, deterministic=False)
-            action, start = np.asarray(raw, dtype=np.float32), np.zeros(1, dtype=bool)
-        else:
-            assert wanted is not None
-            action = disturb(wanted) if source == "noisy_expert" else wanted
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(_as_dict(observation))
-        actions.append(action)
-        labels.append(np.full_like(action, np.nan) if wanted is None else wanted)
-        rewards.append(float(reward))
+    acting = None if predictor is None else Acting(predictor, reset_seed, deterministic=False)
+    chooser = _Chooser(env, source, rng, noise or NoiseConfig(), acting, label)
+    observations, rewards = [], []
+    for step in play(env, chooser, seed=reset_seed):
+        observations.append(_as_dict(step.observation))
+        rewards.append(step.reward)
     return Episode(
         observations={k: np.stack([o[k] for o in observations]) for k in observations[0]},
-        actions=np.stack(actions),
-        labels=np.stack(labels),
-        rewards=np.array(rewards, dtype=np.float32),
-        terminated=bool(terminated),
-        success=succeeded(info),
+        actions=np.stack(chooser.actions),
+        labels=np.stack(chooser.labels),
+        rewards=np.array(rewards[1:], dtype=np.float32),
+        terminated=step.terminated,
+        success=succeeded(step.info),
         info={"seed": reset_seed, "source": source, **_describe(env)},
     )
 
 
-def succeeded(info: Mapping[str, Any]) -> bool:
-    """Whether the last step's info reports success.
+class _Chooser:
+    """Chooses the actions of one episode by its source, and keeps them with their labels.
 
-    An end alone is no success: a fall ends an episode too.
+    Attributes:
+        actions, labels: ``(A,)`` float32 each; of a Discrete ``(1,)``, the action's number.
     """
-    return bool(info.get("is_success", False))
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        source: str,
+        rng: np.random.Generator,
+        noise: NoiseConfig,
+        acting: Acting | None,
+        label: bool,
+    ) -> None:
+        self.actions: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
+        self._env, self._source, self._rng, self._acting = env, source, rng, acting
+        self._asks_expert = label or source in ("expert", "noisy_expert")
+        space = env.action_space
+        if not isinstance(space, spaces.Box | spaces.Discrete):
+            raise ValueError(f"episodes need a Box or Discrete action space, got {space}")
+        if source == "agent" and acting is None:
+            raise ValueError("source 'agent' needs a predictor")
+        self._space: spaces.Box | spaces.Discrete = space
+        self._disturb: Disturbance | None = None
+        # Drawn from ``rng`` for every source: what a seed collects must not change.
+        if source == "noisy_expert" or isinstance(space, spaces.Box):
+            self._disturb = Disturbance.of_env(noise, env, rng)
+
+    @cached_property
+    def _expert(self) -> Callable[[], Any] | None:
+        """The demonstrator, looked up at the first action: a reset may draw another task."""
+        if not self._asks_expert:
+            return None
+        return _expert(self._env, required=self._source in ("expert", "noisy_expert"))
+
+    def __call__(self, observation: Any) -> Any:
+        """The action to take now, as the environment takes it."""
+        space = self._space
+        label = None if self._expert is None else _vector(self._expert())
+        if self._source == "random":
+            if isinstance(space, spaces.Box):
+                low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+                action = _vector(self._rng.uniform(low, high))
+            else:
+                action = _vector(space.start + self._rng.integers(space.n))
+        elif self._source == "agent":
+            assert self._acting is not None
+            action = _vector(self._acting(observation))
+        else:
+            assert label is not None
+            action = label
+            if self._source == "noisy_expert":
+                assert self._disturb is not None
+                action = self._disturb(label)
+        self.actions.append(action)
+        self.labels.append(np.full_like(action, np.nan) if label is None else label)
+        return action if isinstance(space, spaces.Box) else np.int64(action[0])
+
+
+def _vector(action: Any) -> np.ndarray:
+    """An action as it is recorded: float32; of a Discrete, its number as a vector of one."""
+    return np.atleast_1d(np.asarray(action, dtype=np.float32))
 
 
 def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job]:
@@ -275,14 +303,23 @@ def _collect_one(cache: EnvCache, job: _Job) -> Episode:
     return replace(episode, info={**origin, **episode.info})
 
 
+def _identity(signature: str) -> dict[str, Any]:
+    """What a signature says, the same for one that an earlier version wrote."""
+    parts: dict[str, Any] = json.loads(signature)
+    noise = parts.get("noise", {})
+    if noise.get("scale") == _FORMER_SCALE:
+        del noise["scale"]
+    return parts
+
+
 def _task_key(job: _Job) -> str:
     return "" if job.task is None else str(job.task)
 
 
-def _expert(env: gymnasium.Env, *, required: bool) -> Callable[[], np.ndarray] | None:
+def _expert(env: gymnasium.Env, *, required: bool) -> Callable[[], Any] | None:
     base: Any = env.unwrapped
     if hasattr(base, "expert_action") and getattr(base, "has_expert", True):
-        expert: Callable[[], np.ndarray] = base.expert_action
+        expert: Callable[[], Any] = base.expert_action
         return expert
     if required:
         name = env.spec.id if env.spec is not None else type(base).__name__

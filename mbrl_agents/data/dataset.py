@@ -151,7 +151,7 @@ def _to_table(episodes: Sequence[Episode], first_index: int) -> pa.Table:
             )
     columns: dict[str, pa.Array] = {}
     if "image" in keys:
-        columns["img"] = _pictures([e.observations["image"][:-1] for e in episodes])
+        columns["img"] = _images([e.observations["image"][:-1] for e in episodes])
     labelled = [~np.isnan(e.labels).any(axis=-1) for e in episodes]
     columns["action"] = _nested(
         [
@@ -170,10 +170,10 @@ def _to_table(episodes: Sequence[Episode], first_index: int) -> pa.Table:
     columns["executed_action"] = _nested([e.actions.astype(np.float32) for e in episodes])
     for key in keys:
         if key == "image":
-            columns["final_img"] = _pictures([e.observations["image"][-1:] for e in episodes])
+            columns["final_img"] = _images([e.observations["image"][-1:] for e in episodes])
         else:
             arrays = [e.observations[key] for e in episodes]
-            column = _pictures(arrays) if arrays[0].ndim == 4 else _nested(arrays)
+            column = _images(arrays) if arrays[0].ndim == 4 else _nested(arrays)
             columns[_OBSERVATION + key] = column
     columns["success"] = pa.array([bool(e.success) for e in episodes])
     columns["info"] = pa.array([json.dumps(e.info, sort_keys=True) for e in episodes])
@@ -216,7 +216,7 @@ def _row_group(table: pa.Table) -> int:
     return max(1, int(table.num_rows * min(1.0, 64e6 / max(1, table.nbytes))))
 
 
-def _pictures(arrays: Sequence[np.ndarray]) -> pa.Array:
+def _images(arrays: Sequence[np.ndarray]) -> pa.Array:
     """`_nested` of ``(T, H, W, C)`` arrays, typed so that ``datasets`` returns arrays (Array3D)."""
     from datasets.features.features import Array3DExtensionType  # slow: only where needed
 
@@ -286,7 +286,7 @@ def _entries(column: pa.ChunkedArray) -> list[Any]:
         offsets = chunk.offsets.to_numpy()
         inner, shape = chunk.values, []
         while True:
-            if isinstance(inner, pa.ExtensionArray):  # pictures, where `datasets` is loaded
+            if isinstance(inner, pa.ExtensionArray):  # images, where `datasets` is loaded
                 inner = inner.storage
             if not pa.types.is_list(inner.type):
                 break

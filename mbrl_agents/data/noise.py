@@ -3,15 +3,21 @@
 Two kinds for the arm, mixed per episode: temporally correlated Gaussian noise on every action (as
 in DART, Laskey et al. 2017, arXiv:1703.09327, with correlation in time so that it does not average
 out), and bursts of a random action held for some steps, after which the demonstrator finds its
-way back from where it ended up.  In disturbed episodes the gripper's command is inverted now and
-then as well: a world model that only ever saw it close around the object believes that closing
-anywhere is grasping.
+way back from where it ended up.  In disturbed episodes of an environment that says which dimension
+is the gripper's, its command is inverted now and then as well: a world model that only ever saw it
+close around the object believes that closing anywhere is grasping.
+
+An environment's own attributes, of ``env.unwrapped``, say how far each dimension may be disturbed
+(``noise_scale``, ``A`` numbers; without it 1 everywhere) and which one is a gripper
+(``gripper_dim``, an index or None; without it none is).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import gymnasium
 import numpy as np
 
 
@@ -28,14 +34,12 @@ class NoiseConfig:
         correlation: correlation of the Gaussian noise from one step to the next, in [0, 1).
         burst_probability: chance per step that a burst begins.
         burst_steps: shortest and longest burst, in control steps.
-        flip_probability: chance per step, in disturbed episodes, that the last action dimension
-            (the gripper) begins to be held at the opposite of the demonstrator's command: the
-            gripper closes beside the object, or drops it on the way.
+        flip_probability: chance per step, in disturbed episodes, that the gripper begins to be
+            held at the opposite of the demonstrator's command: it closes beside the object, or
+            drops it on the way.
         flip_steps: shortest and longest such hold, in control steps.
-        scale: factor of either disturbance per action dimension; used where its length is the
-            action's, else 1 everywhere.  Rotations get less than translations (one unit turns
-            by 0.5 rad but moves by only 0.05 m); the gripper acts by sign, so Gaussian noise
-            would not disturb it anyway.
+        scale: factor of the first two disturbances per action dimension; None takes the
+            environment's own.
     """
 
     clean: float = 0.15
@@ -47,7 +51,7 @@ class NoiseConfig:
     burst_steps: tuple[int, int] = (4, 20)
     flip_probability: float = 0.02
     flip_steps: tuple[int, int] = (4, 60)
-    scale: tuple[float, ...] = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0)
+    scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "bursts", "both", "burst_probability", "flip_probability"):
@@ -70,14 +74,32 @@ class Disturbance:
         config: kinds and sizes.
         low, high: ``(A,)`` action bounds.
         rng: source of all randomness of the episode.
+        scale: ``A`` factors, used where ``config`` has none; None is 1 everywhere.
+        gripper: the dimension that flips, or None.
+
+    Raises:
+        ValueError: when the scale has another length than the action.
     """
 
     def __init__(
-        self, config: NoiseConfig, low: np.ndarray, high: np.ndarray, rng: np.random.Generator
+        self,
+        config: NoiseConfig,
+        low: np.ndarray,
+        high: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        scale: Sequence[float] | None = None,
+        gripper: int | None = None,
     ) -> None:
         self._config, self._low, self._high, self._rng = config, low, high, rng
         size = len(low)
-        self._scale = np.array(config.scale if len(config.scale) == size else [1.0] * size)
+        chosen = scale if config.scale is None else config.scale
+        self._scale = np.ones(size) if chosen is None else np.array(chosen, dtype=np.float64)
+        if self._scale.shape != (size,):
+            raise ValueError(
+                f"scale must have a number for each of {size} action dimensions, got {chosen}"
+            )
+        self._gripper = gripper
         disturbed, kind = rng.random() >= config.clean, rng.random()
         both = kind < config.both
         burst = both or kind < config.both + (1.0 - config.both) * config.bursts
@@ -91,17 +113,43 @@ class Disturbance:
         self._flip_left = 0
         self._flip_value = 0.0
 
+    @classmethod
+    def of_env(
+        cls, config: NoiseConfig, env: gymnasium.Env, rng: np.random.Generator
+    ) -> Disturbance:
+        """The disturbance of an episode of ``env``.
+
+        Raises:
+            ValueError: for actions that are not a Box.
+        """
+        space, base = env.action_space, env.unwrapped
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise ValueError(
+                f"source 'noisy_expert' disturbs actions of a Box, not of {space}; "
+                "use source 'expert', 'random' or 'agent'"
+            )
+        return cls(
+            config,
+            space.low.astype(np.float64),
+            space.high.astype(np.float64),
+            rng,
+            scale=getattr(base, "noise_scale", None),
+            gripper=getattr(base, "gripper_dim", None),
+        )
+
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """The action to execute in place of the demonstrator's ``action`` ``(A,)``."""
         config, rng = self._config, self._rng
         if self._burst_left == 0 and rng.random() < self._burst_probability:
             self._burst_left = int(rng.integers(config.burst_steps[0], config.burst_steps[1] + 1))
             self._burst_action = rng.uniform(self._low, self._high)
-        if self._flip_left == 0 and rng.random() < self._flip_probability:
+        gripper = self._gripper
+        if gripper is not None and self._flip_left == 0 and rng.random() < self._flip_probability:
             # Log-uniform: mostly short, now and then the length of a whole approach.
             shortest, longest = np.log(config.flip_steps)
             self._flip_left = round(np.exp(rng.uniform(shortest, longest)))
-            self._flip_value = float(self._low[-1] if action[-1] > 0 else self._high[-1])
+            bounds = self._low if action[gripper] > 0 else self._high
+            self._flip_value = float(bounds[gripper])
         innovation = rng.standard_normal(len(action))
         rho = config.correlation
         self._noise = rho * self._noise + np.sqrt(1.0 - rho**2) * innovation
@@ -113,7 +161,7 @@ class Disturbance:
         disturbed += self._std * self._scale * self._noise
         if self._flip_left > 0:
             self._flip_left -= 1
-            disturbed[-1] = self._flip_value
+            disturbed[gripper] = self._flip_value
         return np.clip(disturbed, self._low, self._high).astype(np.float32)
 
 

@@ -1,10 +1,7 @@
-"""Recorded beside predicted: filmstrips, films and curves of a `Window`."""
+"""Recorded beside predicted: filmstrips, video frames and curves of one window."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,133 +9,91 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mbrl_agents.data.files import atomic
-from mbrl_agents.evaluation.imagined import Window
+from mbrl_agents.evaluation.imagined import Windows, evenly
 
 SEEN, IMAGINED = (60, 200, 90), (220, 60, 60)
-"""Frames the model had seen have a green edge, imagined ones a red."""
-LABEL_WIDTH = 64
-CURVES = 8
+"""Frames that the model had seen have a green edge, imagined ones a red."""
+SIDE = 64
+"""Smaller images are enlarged by a whole factor; also the width of a filmstrip's labels."""
+CURVES, CURVES_PER_ROW = 8, 5
 
 
-def panels(
-    window: Window, predicted: Mapping[str, np.ndarray], *, least: int = 64, imagined: bool = True
-) -> np.ndarray:
-    """Every frame as a column of pictures: truth, prediction, absolute error, for each key.
+def panels(windows: Windows, row: int, *, imagined: bool) -> np.ndarray:
+    """Every frame of a window as a column of images: truth, prediction, absolute error by key.
 
     Args:
-        window: gives the truth.
-        predicted: `Window.reconstructed` or `Window.imagined`.
-        least: pictures smaller than that are enlarged by a whole factor.
-        imagined: whether the frames after the context were.
+        windows, row: which window.
+        imagined: predictions are `Windows.imagined`, else `Windows.reconstructed`.
 
     Returns:
         ``(C + H, 3 keys, height, width, 3)`` uint8.
+
+    Raises:
+        ValueError: where there are no images.
     """
-    rows: list[np.ndarray] = []
-    for key in window.pictures:
-        truth, guess = _rgb(window.truth[key]), _rgb(predicted[key])
-        factor = -(-least // min(truth.shape[1:3]))
-        three = [
-            _bytes(x).repeat(factor, 1).repeat(factor, 2)
-            for x in (truth, guess, np.abs(truth - guess))
-        ]
-        edge = max(1, three[1].shape[1] // 48)
-        for frame, picture in enumerate(three[1]):
-            colour = IMAGINED if imagined and frame >= window.context else SEEN
-            for side in (np.s_[:edge], np.s_[-edge:], np.s_[:, :edge], np.s_[:, -edge:]):
-                picture[side] = colour
-        rows += three
-    return np.stack(rows, 1)
+    predicted = windows.imagined if imagined else windows.reconstructed
+    frames = slice(windows.length[row])
+    columns = []
+    for key in windows.images:
+        truth, guess = _rgb(windows.truth[key][row, frames]), _rgb(predicted[key][row, frames])
+        three = np.stack([truth, guess, np.abs(truth - guess)], 1).clip(0.0, 1.0)
+        factor = -(-SIDE // min(truth.shape[1:3]))
+        three = (255 * three).round().astype(np.uint8).repeat(factor, 2).repeat(factor, 3)
+        edge = max(1, three.shape[2] // 48)
+        border = np.ones(three.shape[2:4], dtype=bool)
+        border[edge:-edge, edge:-edge] = False
+        three[:, 1, border] = SEEN
+        if imagined:
+            three[windows.context :, 1, border] = IMAGINED
+        columns.append(three)
+    return np.concatenate(columns, 1)
 
 
 def filmstrip(columns: np.ndarray, names: list[str], most: int = 16) -> np.ndarray:
     """At most ``most`` frames of `panels` side by side, with the rows' names before them.
 
     Returns:
-        A picture ``(height, width, 3)`` uint8.
+        An image ``(height, width, 3)`` uint8.
     """
-    chosen = np.unique(np.linspace(0, len(columns) - 1, most).round().astype(int))
-    height = columns.shape[2]
-    strip = np.concatenate([np.concatenate(list(columns[i]), 0) for i in chosen], 1)
-    label = Image.new("RGB", (LABEL_WIDTH, strip.shape[0]))
-    draw = ImageDraw.Draw(label)
-    for row in range(columns.shape[1]):
-        draw.text((4, row * height + 4), names[row % len(names)], fill=(255, 255, 255))
+    chosen = columns[evenly(len(columns), most)]
+    strip = np.concatenate([np.concatenate(list(column), 0) for column in chosen], 1)
+    label = Image.new("RGB", (SIDE, strip.shape[0]))
+    for row in range(chosen.shape[1]):
+        place = (4, row * chosen.shape[2] + 4)
+        ImageDraw.Draw(label).text(place, names[row % len(names)], fill=(255, 255, 255))
     return np.concatenate([np.asarray(label), strip], 1)
 
 
-def film(columns: np.ndarray) -> np.ndarray:
-    """`panels` as the frames ``(C + H, height, width, 3)`` of a film: rows side by side."""
-    count, rows = columns.shape[:2]
-    keys = [
-        np.concatenate(list(columns[:, i : i + 3].swapaxes(0, 1)), 2) for i in range(0, rows, 3)
-    ]
-    frames = np.concatenate(keys, 1)
-    # Films are encoded in blocks of 16 pixels.
-    pad = [(0, 0), (0, -frames.shape[1] % 16), (0, -frames.shape[2] % 16), (0, 0)]
-    assert len(frames) == count
-    return np.pad(frames, pad)
+def side_by_side(columns: np.ndarray) -> np.ndarray:
+    """`panels` as the frames ``(C + H, height, width, 3)`` of a video, a line for each key."""
+    frames, _, height, width, _ = columns.shape
+    lines = columns.reshape(frames, -1, 3, height, width, 3).swapaxes(2, 3)
+    return lines.reshape(frames, -1, 3 * width, 3)
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture ``(H, W, 3)`` uint8."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    with atomic(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def gif(frames: np.ndarray, fps: int) -> bytes:
-    """Frames ``(N, H, W, 3)`` uint8 as an animated GIF."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=1000 // fps, loop=0
-    )
-    return buffer.getvalue()
-
-
-def write_film(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
-    """Write ``path`` with the suffix ``.mp4``, or ``.gif`` where the extra ``video`` is missing."""
-    # What imageio writes mp4 with.
-    if find_spec("imageio_ffmpeg") is None:
-        path = path.with_suffix(".gif")
-        with atomic(path) as temporary:
-            temporary.write_bytes(gif(frames, fps))
-        return path
-    import imageio.v2 as imageio
-
-    path = path.with_suffix(".mp4")
-    encoded = imageio.mimsave("<bytes>", list(frames), format="mp4", fps=fps)
-    with atomic(path) as temporary:
-        temporary.write_bytes(encoded)
-    return path
-
-
-def write_curves(path: Path, window: Window) -> None:
+def write_curves(path: Path, windows: Windows, row: int) -> None:
     """Reward, steps to go, and the numbers of the vectors that change most, beside the truth."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    steps = np.arange(1, len(window.reward) + 1)
-    curves: list[tuple[str, np.ndarray, np.ndarray]] = [
-        ("reward", window.reward, window.predicted_reward)
+    later = slice(windows.context, windows.length[row])
+    curves = [
+        (f"{key}[{i}]", truth[row, later, i], windows.imagined[key][row, later, i])
+        for key, truth in windows.truth.items()
+        if key not in windows.images
+        for i in range(truth.shape[-1])
+        if np.ptp(truth[row, later, i]) > 0
     ]
-    if window.predicted_steps_to_go is not None:
-        curves.append(("steps to go", window.steps_to_go, window.predicted_steps_to_go))
-    numbers = [
-        (f"{key}[{column}]", truth[window.context :, column], guess[window.context :, column])
-        for key, truth in window.truth.items()
-        if truth.ndim == 2
-        for guess in [window.imagined[key]]
-        for column in range(truth.shape[1])
-        if np.ptp(truth[window.context :, column]) > 0
-    ]
-    numbers.sort(key=lambda entry: -float(np.var(entry[1])))
-    curves += numbers[:CURVES]
-    figure = Figure(figsize=(4 * min(len(curves), 5), 2.6 * -(-len(curves) // 5)))
+    curves = sorted(curves, key=lambda curve: -float(np.var(curve[1])))[:CURVES]
+    steps = np.arange(1, later.stop - later.start + 1)
+    curves = [
+        (name.replace("_", " "), truth[row, : len(steps)], predicted[row, : len(steps)])
+        for name, (truth, predicted) in windows.outcomes.items()
+    ] + curves
+    lines, width = -(-len(curves) // CURVES_PER_ROW), min(len(curves), CURVES_PER_ROW)
+    figure = Figure(figsize=(4 * width, 2.6 * lines))
     FigureCanvasAgg(figure)
-    axes: Any = figure.subplots(-(-len(curves) // 5), min(len(curves), 5), squeeze=False)
+    axes: Any = figure.subplots(lines, width, squeeze=False)
     for axis in axes.flat[len(curves) :]:
         axis.set_visible(False)
     for axis, (name, truth, guess) in zip(axes.flat, curves, strict=False):
@@ -152,15 +107,9 @@ def write_curves(path: Path, window: Window) -> None:
         figure.savefig(temporary, format="png", dpi=90)
 
 
-def _rgb(pictures: np.ndarray) -> np.ndarray:
+def _rgb(images: np.ndarray) -> np.ndarray:
     """Three channels: of more the first three, of fewer the first in grey."""
-    if pictures.shape[-1] >= 3:
-        return pictures[..., :3]
-    return pictures[..., :1].repeat(3, -1)
+    return images[..., :3] if images.shape[-1] >= 3 else images[..., :1].repeat(3, -1)
 
 
-def _bytes(pictures: np.ndarray) -> np.ndarray:
-    return (pictures.clip(0.0, 1.0) * 255.0).round().astype(np.uint8)
-
-
-__all__ = ["film", "filmstrip", "gif", "panels", "write_curves", "write_film", "write_png"]
+__all__ = ["filmstrip", "panels", "side_by_side", "write_curves"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mbrl_agents.data.collect import Predictor, PredictorFactory, succeeded
 from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
+from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,7 @@ class EpisodeRecord:
             nothing of it, as in environments that know no success but only a return.
         episode_return: sum of rewards.
         steps: control steps taken.
-        plan_ms: wall time of each call of ``predict`` that decided anew, in milliseconds: of
-            all ``steps`` calls, but for those in which a planner went on with the plan it had.
+        plan_ms: wall time of each call of ``predict`` that decided anew, see `Acting`.
         assets: which models the simulation used, where the environment tells.
     """
 
@@ -138,14 +136,17 @@ def evaluate(
 
 def default_init(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> str:
     """ "benchmark" for an environment with official initial states, else "random"."""
-    if env_id.startswith("mbrl/Libero"):  # known without building one, which takes seconds
-        return "benchmark"
+    from mbrl_agents.envs.registration import defaults
+
+    known = defaults(env_id).init  # without building an environment, which may take seconds
+    if known is not None:
+        return known
     env = make_env(env_id, {k: v for k, v in (env_kwargs or {}).items() if k != "init"})
     try:
-        known = getattr(env.unwrapped, "n_init_states", None) is not None
+        official = getattr(env.unwrapped, "n_init_states", None) is not None
     finally:
         env.close()
-    return "benchmark" if known else "random"
+    return "benchmark" if official else "random"
 
 
 def run_episode(
@@ -157,29 +158,18 @@ def run_episode(
     deterministic: bool = True,
     on_step: Callable[[gymnasium.Env], None] | None = None,
 ) -> EpisodeRecord:
-    """Run one episode; the predictor starts without state and with ``seed``."""
-    if hasattr(predictor, "set_random_seed"):
-        predictor.set_random_seed(seed)
+    """Run one episode; the predictor starts without state and with ``seed``.
+
+    Args:
+        init_state: official initial state to start from, or None.
+        on_step: called with the environment after its reset and after every step.
+    """
+    acting = Acting(predictor, seed, deterministic)
     options = None if init_state is None else {"init_state": init_state}
-    observation, info = env.reset(seed=seed, options=options)
-    state: Any = None
-    start = np.ones(1, dtype=bool)
-    total, steps = 0.0, 0
-    plan_ms: list[float] = []
-    terminated = truncated = False
-    if on_step is not None:
-        on_step(env)
-    while not (terminated or truncated):
-        began = time.perf_counter()
-        action, state = predictor.predict(observation, state, start, deterministic)
-        elapsed = 1e3 * (time.perf_counter() - began)
+    total, steps = 0.0, -1  # the reset is no step
+    for step in play(env, acting, seed=seed, options=options):
+        total += step.reward
         steps += 1
-        # A step that goes on with a plan takes no time, and would hide what a search takes.
-        if getattr(state, "searched", True):
-            plan_ms.append(elapsed)
-        start = np.zeros(1, dtype=bool)
-        observation, reward, terminated, truncated, info = env.step(np.asarray(action))
-        total += float(reward)
         if on_step is not None:
             on_step(env)
     base: Any = env.unwrapped
@@ -188,10 +178,10 @@ def run_episode(
         task=None if task is None else int(task),
         init_state=init_state,
         seed=seed,
-        success=succeeded(info) if "is_success" in info else None,
+        success=succeeded(step.info) if "is_success" in step.info else None,
         episode_return=total,
         steps=steps,
-        plan_ms=tuple(plan_ms),
+        plan_ms=tuple(acting.plan_ms),
         assets=getattr(base, "assets_kind", None),
         suite=None if suite is None else str(getattr(suite, "name", suite)),
     )

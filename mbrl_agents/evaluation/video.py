@@ -1,15 +1,46 @@
-"""Writes an episode as a film.  Needs the extra ``video``."""
+"""Images and videos as files, and an episode as a video."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from PIL import Image
 
-from mbrl_agents.data.collect import Predictor
+from mbrl_agents.data.files import atomic
+from mbrl_agents.data.rollout import Predictor
 from mbrl_agents.evaluation.rollouts import EpisodeRecord, run_episode
+
+
+def can_write_mp4() -> bool:
+    """Whether the extra ``video`` is installed."""
+    return find_spec("imageio_ffmpeg") is not None
+
+
+def gif(frames: Iterable[np.ndarray], fps: int) -> bytes:
+    """Frames ``(height, width, 3)`` uint8 as an animated GIF."""
+    first, *others = map(Image.fromarray, frames)
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=1000 // fps, loop=0)
+    return buffer.getvalue()
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: int) -> None:
+    """Write frames ``(height, width, 3)`` uint8 to a ``.gif``, or to a ``.mp4`` with the extra."""
+    if path.suffix == ".gif":
+        encoded = gif(frames, fps)
+    else:
+        import imageio.v2 as imageio
+
+        images = list[Any](frames)
+        encoded = imageio.mimsave("<bytes>", images, format="mp4", fps=fps, macro_block_size=2)
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def record_video(
@@ -31,22 +62,18 @@ def record_video(
         ImportError: imageio is missing; the message says how to install it.
         ValueError: the environment does not render.
     """
-    try:
-        import imageio.v2 as imageio
-    except ImportError as error:
-        raise ImportError("videos need imageio: pip install 'mbrl-agents[video]'") from error
+    path, frames = Path(path), list[np.ndarray]()
+    if path.suffix != ".gif" and not can_write_mp4():
+        raise ImportError("mp4 videos need imageio: pip install 'mbrl-agents[video]'")
     if env.render_mode != "rgb_array":
         raise ValueError("videos need an environment made with render_mode='rgb_array'")
-    frames: list[Any] = []
 
     def keep(env: gymnasium.Env) -> None:
         frames.append(np.asarray(env.render()))
 
     record = run_episode(env, predictor, seed=seed, init_state=init_state, on_step=keep)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.mimsave(path, frames, fps=fps)
+    write_video(path, frames, fps)
     return record
 
 
-__all__ = ["record_video"]
+__all__ = ["can_write_mp4", "gif", "record_video", "write_video"]

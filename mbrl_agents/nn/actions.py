@@ -1,9 +1,16 @@
-"""What recorded actions look like: which dimensions are binary, and how far the others reach."""
+"""What recorded actions look like: discrete, binary in some dimensions, how wide in others."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+
+def one_hot(index: Tensor, size: int) -> Tensor:
+    """Float one-hot vectors ``(..., size)`` of indices ``(...)``."""
+    zeros = torch.zeros((*index.shape, size), device=index.device)
+    # torch's own looks at every index, for which a GPU has to be waited for.
+    return zeros.scatter_(-1, index[..., None], 1.0)
 
 
 class ActionStatistics(nn.Module):
@@ -14,8 +21,10 @@ class ActionStatistics(nn.Module):
 
     Args:
         size: ``A``.
+        discrete: whether actions are one-hot vectors: one of ``A`` choices at every step.
 
     Attributes:
+        discrete: as given.
         scale: ``(A,)`` standard deviation of each dimension relative to the largest, in (0, 1];
             1 everywhere before `fit`.
         binary: ``(A,)`` bool, dimensions that were only ever -1 or 1, both of them.
@@ -24,8 +33,9 @@ class ActionStatistics(nn.Module):
     scale: Tensor
     binary: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, discrete: bool = False) -> None:
         super().__init__()
+        self.discrete = discrete
         self.register_buffer("scale", torch.ones(size))
         self.register_buffer("binary", torch.zeros(size, dtype=torch.bool))
 
@@ -34,10 +44,14 @@ class ActionStatistics(nn.Module):
         """Set the statistics from executed actions ``(N, A)`` in [-1, 1].
 
         Args:
-            labels: ``(M, A)`` the demonstrator's own actions; which dimensions are binary is read
-                off these where there are any, since noise may have been executed.
+            labels: ``(M, A)`` the demonstrator's own actions, NaN in steps without; which
+                dimensions are binary is read off these where there are any, since noise may have
+                been executed.
         """
-        chosen = actions if labels is None or len(labels) == 0 else labels
+        if self.discrete:
+            return  # every dimension is a choice, none reaches further than another
+        known = None if labels is None else labels[labels.isfinite().all(-1)]
+        chosen = actions if known is None or len(known) == 0 else known
         ones = (chosen.abs() == 1.0).all(0)
         self.binary.copy_(ones & (chosen == 1.0).any(0) & (chosen == -1.0).any(0))
         std = actions.std(0, correction=0)

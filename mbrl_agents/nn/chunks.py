@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 CPU_NUMBERS = 2**19
-"""Spatial positions per part: 128 pictures of 64 x 64."""
+"""Spatial positions per part: 128 images of 64 x 64."""
 
 
 def in_chunks(function: Callable[..., Tensor], positions: int, *inputs: Tensor) -> Tensor:
     """``function(*inputs)`` over the first dimension, in parts on a CPU and at once elsewhere.
 
-    Pictures of a whole training batch make activations of over a hundred megabytes, which the
+    Images of a whole training batch make activations of over a hundred megabytes, which the
     allocator returns to the system after every use; in parts they are reused, which halves the
     time of a convolutional network on a CPU.
 
     Args:
         function: of batches; its results are concatenated.
-        positions: height times width of a picture.
+        positions: height times width of an image.
         *inputs: ``(N, ...)``.
     """
     rows = max(1, CPU_NUMBERS // positions)

@@ -10,7 +10,7 @@ from torch.distributions import Normal
 class GaussianHead(nn.Module):
     """A diagonal Gaussian with mean in (-1, 1) and a bounded standard deviation.
 
-    The std is interpolated between its bounds by a sigmoid, as in DreamerV3's bounded normal
+    The std is interpolated between its bounds by a sigmoid, as in the bounded normal
     actor (Hafner et al. 2023): it can neither collapse nor run away, and it is a std, not its
     logarithm or square.
 

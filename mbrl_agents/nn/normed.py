@@ -33,7 +33,7 @@ class RMSNorm(nn.Module):
 
     Args:
         size: of the normalised dimension.
-        dim: which one that is; -1, or 1 for channels-first pictures.
+        dim: which one that is; -1, or 1 for channels-first images.
     """
 
     def __init__(self, size: int, dim: int = -1) -> None:
@@ -44,7 +44,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         plain = x.dtype != torch.float32 or not torch.is_grad_enabled()
         if not plain and not torch.compiler.is_compiling():
-            # Pictures with their channels last, where the layout in memory may be so as well.
+            # Images with their channels last, where the layout in memory may be so as well.
             last = x if self.dim == -1 else x.movedim(1, -1)
             normed = _Normed.apply(last, self.scale)
             return normed if self.dim == -1 else normed.movedim(-1, 1)

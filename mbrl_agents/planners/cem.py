@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl_agents.planners.categorical import CategoricalSearch
+from mbrl_agents.planners.gaussian import GaussianSearch
 from mbrl_agents.planners.search import CEMConfig, Search, Start
-from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel, shifted, tree_map
+from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel, tree_map
 
 
 class CEMPlanner:
@@ -19,12 +21,16 @@ class CEMPlanner:
     correlated in time, and the best plan ever seen is returned.  Scores that are not finite
     count as minus infinity: such plans never become elites.
 
+    Where the model's actions are discrete, plans are one-hot and the search refits probabilities
+    (see `mbrl_agents.planners.categorical`) instead of Gaussians.
+
     Every environment sees the same noise (common random numbers), so an environment's plan does
     not depend on which others are planned for in the same call.
     """
 
     def __init__(self, config: CEMConfig | None = None) -> None:
         self.config = config or CEMConfig()
+        self.replan = self.config.replan
 
     @torch.inference_mode()
     def plan(
@@ -45,8 +51,10 @@ class CEMPlanner:
         """
         generator = generator or torch.Generator().manual_seed(0)
         leaf = _leaf(state)
-        search = Search(_filled(self.config, model), len(leaf), model.action_size, leaf.device)
-        warm = self._warm(warm_start, is_first, search) if self.config.warm_start else None
+        search = _search_over(model, self.config, len(leaf), leaf.device)
+        warm = None
+        if warm_start is not None and self.config.warm_start:
+            warm = search.resumed(warm_start, is_first)
         start = self._start(model, state, search, prior, warm, generator)
         return self._search(model, state, objective, search, start, generator)
 
@@ -61,35 +69,13 @@ class CEMPlanner:
         warm: Start | None,
         generator: torch.Generator,
     ) -> Start:
-        """From the warm start, or the middle of the bounds without one; priors are not used."""
+        """From the warm start, or from nothing without one; priors are not used."""
         return warm or search.blank()
 
     def _choose(self, search: Search, first: tuple[Tensor, Tensor]) -> None:
         """Last word on the best plan, given the start's own mean and its score."""
 
     # -- the search -----------------------------------------------------------------------
-
-    def _warm(self, plan: Plan | None, is_first: Tensor | None, search: Search) -> Start | None:
-        if plan is None:
-            return None
-        blank = search.blank()
-        if plan.mean.shape != blank.mean.shape:
-            raise ValueError(
-                f"the warm start has shape {tuple(plan.mean.shape)}, "
-                f"this planner's plans {tuple(blank.mean.shape)}"
-            )
-        mean, actions = shifted(plan.mean), shifted(plan.actions)
-        known = ~blank.known
-        if is_first is not None:
-            fresh = is_first.to(mean.device)[:, None, None]
-            mean = torch.where(fresh, blank.mean, mean)
-            actions = torch.where(fresh, blank.mean, actions)
-            known = ~is_first.to(mean.device)
-        if search.binary:
-            # The mean of a switching dimension blurs its switch; the plan itself has it.
-            mean = mean.clone()
-            mean[..., search.binary] = actions[..., search.binary]
-        return Start(mean, blank.std, known, actions[:, None])
 
     def _search(
         self,
@@ -107,7 +93,7 @@ class CEMPlanner:
         first = None
         iterations = 0
         for iteration in range(config.iterations):
-            options, candidates = search.sample(generator, extras if iteration == 0 else None)
+            candidates, options = search.sample(generator, extras if iteration == 0 else None)
             actions = search.to_steps(candidates)  # (B, K, H, A)
             rollout = model.imagine(repeated, actions.flatten(0, 1))
             scores = objective.score(rollout).float().reshape(search.batch, config.samples)
@@ -124,7 +110,7 @@ class CEMPlanner:
 
         mean, std = search.moments()
         if config.returns == "mean":
-            actions = search.to_steps(search.central()[1][:, None])[:, 0]
+            actions = search.to_steps(search.central()[:, None])[:, 0]
             score = objective.score(model.imagine(state, actions))
         else:
             actions, score = search.to_steps(search.best[:, None])[:, 0], search.best_score
@@ -135,14 +121,16 @@ class CEMPlanner:
         return scores
 
 
-def _filled(config: CEMConfig, model: Any) -> CEMConfig:
-    """``config`` with what it leaves to the actions in the model's data."""
-    seen = getattr(model, "actions", None)
+def _search_over(model: WorldModel[Any], config: CEMConfig, batch: int, device: Any) -> Search:
+    """The search for the model's kind of actions, with what ``config`` leaves to their data."""
+    seen = model.actions
+    if seen.discrete:
+        return CategoricalSearch(config, batch, model.action_size, device)
     if config.binary_dims is None:
-        config = replace(config, binary_dims=seen.binary_dims() if seen is not None else ())
-    if config.std_scale_by_dim is None and seen is not None:
+        config = replace(config, binary_dims=seen.binary_dims())
+    if config.std_scale_by_dim is None:
         config = replace(config, std_scale_by_dim=tuple(seen.scale.tolist()))
-    return config
+    return GaussianSearch(config, batch, model.action_size, device)
 
 
 def _leaf(state: Any) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl_agents.nn.actions import one_hot
 from mbrl_agents.planners.cem import CEMPlanner
 from mbrl_agents.planners.search import CEMConfig, Search, Start
 from mbrl_agents.protocols import ActionPrior, Objective, Plan, WorldModel
@@ -19,9 +20,11 @@ class PolicyGuidedCEMConfig(CEMConfig):
 
     Attributes:
         policy_samples: candidates of the first iteration drawn from the policy alone.
-        std_scale: of the policy's std where the search starts.
+        std_scale: of the policy's std where the search starts; discrete actions have none.
         pull: penalty, in units of the objective, per squared policy std that a plan's mean action
-            lies from the policy's; keeps the search where the policy was trained.
+            lies from the policy's; of discrete actions, per nat that a plan's mean log-probability
+            under the policy lies below that of the policy's likeliest plan.  Keeps the search
+            where the policy was trained.
         margin: how much better than the policy's own plan another must score to replace it.
     """
 
@@ -67,20 +70,15 @@ class PolicyGuidedCEM(CEMPlanner):
     ) -> Start:
         config = self.config
         proposal = _require(prior).propose(model, state, config.horizon)
-        mean, std = proposal.mean, proposal.stddev
-        shape = (config.policy_samples, config.horizon, model.action_size)
-        noise = torch.randn(shape, generator=generator, device=generator.device).to(mean.device)
-        draws = (mean[:, None] + std[:, None] * noise).clamp(config.low, config.high)
-        extras = draws if warm is None else torch.cat([warm.extras, draws], 1)
-        known = torch.ones(search.batch, dtype=torch.bool, device=mean.device)
-        return Start(mean, std * config.std_scale, known, extras)
+        draws = search.draw(proposal, config.policy_samples, generator)
+        start = search.proposed(proposal, config.std_scale)
+        start.extras = draws if warm is None else torch.cat([warm.extras, draws], 1)
+        return start
 
     def _adjusted(self, scores: Tensor, actions: Tensor, start: Start, search: Search) -> Tensor:
         if not self.config.pull:
             return scores
-        distance = (actions - start.mean[:, None]) / start.std[:, None]
-        distance[..., search.binary] = 0.0
-        return scores - self.config.pull * (distance**2).mean((2, 3))
+        return scores - self.config.pull * search.deviation(actions, start)
 
     def _choose(self, search: Search, first: tuple[Tensor, Tensor]) -> None:
         plan, score = first
@@ -96,7 +94,7 @@ class PolicyPlannerConfig:
     Attributes:
         horizon: control steps the policy is rolled ahead.
         replan: control steps between proposals; the rest of a proposal is executed in between.
-        low, high: action bounds.
+        low, high: bounds of continuous actions.
     """
 
     horizon: int = 1
@@ -110,10 +108,11 @@ class PolicyPlannerConfig:
 
 
 class PolicyPlanner:
-    """No search: the prior's mean, clipped to the bounds."""
+    """No search: the prior's mean, clipped to the bounds, or its likeliest discrete actions."""
 
     def __init__(self, config: PolicyPlannerConfig | None = None) -> None:
         self.config = config or PolicyPlannerConfig()
+        self.replan = self.config.replan
 
     @torch.inference_mode()
     def plan(
@@ -130,9 +129,12 @@ class PolicyPlanner:
         """See `mbrl_agents.protocols.Planner.plan`; the score is 0, nothing was imagined."""
         config = self.config
         proposal = _require(prior).propose(model, state, config.horizon)
+        score = torch.zeros(len(proposal.mean), device=proposal.mean.device)
+        if model.actions.discrete:
+            actions = one_hot(proposal.mean.argmax(-1), model.action_size)
+            return Plan(actions, proposal.mean, proposal.std, score)
         actions = proposal.mean.clamp(config.low, config.high)
-        score = torch.zeros(len(actions), device=actions.device)
-        return Plan(actions, actions, proposal.stddev, score)
+        return Plan(actions, actions, proposal.std, score)
 
 
 def _require(prior: ActionPrior | None) -> ActionPrior:

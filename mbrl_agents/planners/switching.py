@@ -39,16 +39,3 @@ class SwitchTable:
         """Probabilities ``(batch, dims, 2 n)``."""
         count = len(self.values)
         return torch.full((batch, dims, count), 1 / count, device=self.values.device)
-
-    @staticmethod
-    def sample(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-        """Options ``(B, K, G)`` by inverse transform.
-
-        Args:
-            probabilities: ``(B, G, 2 n)``.
-            uniforms: ``(K, G)`` draws in [0, 1), the same for every environment.
-        """
-        batch, _, count = probabilities.shape
-        edges = probabilities.cumsum(-1).contiguous()
-        draws = uniforms.T[None].expand(batch, -1, -1).contiguous()  # (B, G, K)
-        return torch.searchsorted(edges, draws, right=True).clamp_max(count - 1).transpose(1, 2)

@@ -63,6 +63,11 @@ def load_meta(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimiser's state as named tensors and plain values, for `save_tensors`."""
     state = optimizer.state_dict()
@@ -98,6 +103,7 @@ __all__ = [
     "load_tensors",
     "pack_optimizer",
     "save_tensors",
+    "under",
     "unpack_optimizer",
     "write_text",
 ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import importlib.resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from mbrl_agents import config
 from mbrl_agents.benchmarks import plan as planning
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
-from mbrl_agents.registry import METHODS
 
 BASE: dict[str, Any] = {
     "name": "test",
@@ -63,7 +63,7 @@ def test_other_model_settings_are_trained_apart_but_other_planner_settings_are_n
     apart = [row(), row(label="big", overrides=["world_model.ensemble=5"])]
     assert kinds(plan_of(methods=apart))["train"] == 2
     actor = {"method": "dreamer-actor-cem"}
-    apart = [actor, {**actor, "label": "long", "overrides": ["behaviour.imagination=20"]}]
+    apart = [actor, {**actor, "label": "long", "overrides": ["imagination.imagination=20"]}]
     assert kinds(plan_of(methods=apart))["train"] == 2
     together = [row(), row(label="long", overrides=["planner.horizon=7"])]
     assert kinds(plan_of(methods=together)) == {"collect": 1, "train": 1, "evaluate": 4}
@@ -88,18 +88,36 @@ def test_a_changed_default_of_a_method_reruns_what_reads_it(
         return {key for key, job in jobs.items() if job.kind == kind}
 
     def set_default(setting: str, value: Any) -> None:
-        recipe = METHODS["simple-cem"]
-        changed = replace(recipe, defaults={**recipe.defaults, setting: value})
-        monkeypatch.setitem(METHODS, "simple-cem", changed)
+        def changed(package: str) -> dict[str, Any]:
+            found = presets(package)
+            return {**found, "cem": {**found["cem"], setting: value}} if found else found
 
+        monkeypatch.setattr(config, "_presets", changed)
+
+    presets = config._presets
     trained, evaluated = keys("simple-cem", "train"), keys("simple-cem", "evaluate")
-    bound = keys("random", "evaluate")
+    reference = keys("random", "evaluate")
     set_default("planner.horizon", 33)
     assert keys("simple-cem", "train") == trained  # the search alone reads it
     assert not keys("simple-cem", "evaluate") & evaluated
     set_default("training.model_steps", 7)
     assert not keys("simple-cem", "train") & trained
-    assert keys("random", "evaluate") == bound
+    assert keys("random", "evaluate") == reference
+
+
+def test_a_preset_and_the_same_values_written_out_are_one_job() -> None:
+    def keys(*overrides: str) -> set[str]:
+        row = {"method": "dreamer", "steps": 10, "overrides": list(overrides)}
+        return set(plan_of(methods=[row]).jobs)
+
+    preset = yaml.safe_load(
+        importlib.resources.files("mbrl_agents.algorithms.dreamer_v3")
+        .joinpath("presets.yaml")
+        .read_text()
+    )["cpu"]
+    written = [f"{part}.{name}={value}" for part in preset for name, value in preset[part].items()]
+    assert keys("preset=cpu") == keys(*written)
+    assert not keys("preset=cpu") & keys("preset=cpu", "world_model.bins=31")
 
 
 def test_another_version_finds_no_old_results(monkeypatch: pytest.MonkeyPatch) -> None:

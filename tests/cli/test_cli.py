@@ -104,6 +104,21 @@ def test_methods_are_listed() -> None:
         (["bench", "speed", "--methods", "act", "--fresh"], "about success_ms"),
         (["bench", "speed", "--methods", "act", "--workers", "1"], "about success_ms"),
         (["inspect", "simple-cem", "planner.horzon=3"], "planner.horizon"),
+        (["inspect", "simple-cem", "training.log_every=0"], "log_every must be at least 1, got 0"),
+        *(
+            (
+                ["train", "simple-cem", "--env", TOY, "--data", "x", f"training.{name}={value}"],
+                f"training: {name} must be at least 1, got {value}",
+            )
+            for name, value in {
+                "batch_size": 0,
+                "policy_batch_size": 0,
+                "model_steps": -5,
+                "policy_steps": 0,
+                "log_every": 0,
+                "checkpoint_every": 0,
+            }.items()
+        ),
     ],
 )
 def test_wrong_commands_exit_2_and_say_what_is_right(
@@ -134,25 +149,25 @@ def test_collect_reports_and_resumes(data: Path) -> None:
 
 
 def test_train_is_not_repeated_and_other_settings_are_refused(run: Path, data: Path) -> None:
-    weights = (run / "model.safetensors").stat().st_mtime_ns
+    weights = (run / "world_model.safetensors").stat().st_mtime_ns
     command = ["train", "simple-policy-cem", "--data", data, "--out", run]
     result = mbrl(*command, *QUICK, "--json")
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     assert set(report["parameters"]) == {"world_model", "policy"}
-    assert (run / "model.safetensors").stat().st_mtime_ns == weights
+    assert (run / "world_model.safetensors").stat().st_mtime_ns == weights
     result = mbrl(*command, *QUICK, "--seed", 5)
     assert result.exit_code == 1
     assert "another run (seed: 0, not 5)" in result.stderr
     assert mbrl(*command, *QUICK, "--seed", 0, "--fresh").exit_code == 0
-    assert (run / "model.safetensors").stat().st_mtime_ns != weights
+    assert (run / "world_model.safetensors").stat().st_mtime_ns != weights
     for name in ("config.yaml", "overrides.yaml", "policy.safetensors", "training_logs.csv",
                  "versions.json", "run.json"):  # fmt: skip
         assert (run / name).is_file()
     assert list(run.glob("events.out.tfevents.*"))
 
 
-def test_eval_of_a_run_another_method_and_bounds(run: Path, tmp_path: Path) -> None:
+def test_eval_of_a_run_another_method_and_the_expert(run: Path, tmp_path: Path) -> None:
     result = mbrl("eval", run, "planner.horizon=2", "--episodes", 3, "--json", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
@@ -168,6 +183,18 @@ def test_eval_of_a_run_another_method_and_bounds(run: Path, tmp_path: Path) -> N
     result = mbrl("eval", "expert", "--env", TOY, "--task", "0-1", "--episodes", 2)
     assert "4/4 = 100 %" in result.stdout
     assert "| 1 " in result.stdout
+
+
+def test_an_environment_of_other_spaces_is_answered_with_both(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    result = mbrl("eval", run, "--env", "Pendulum-v1", "--episodes", 1)
+    assert result.exit_code == 1
+    assert f"the run in {run} was trained on the observations {{'pose': (14,)}}" in result.stderr
+    assert "this environment shows {'obs': (3,)}" in result.stderr
+    result = mbrl("train", "simple-cem", "--data", data, "--env", "Pendulum-v1", "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "record episodes in this environment" in result.stderr
 
 
 def test_baselines_are_trained_and_read_back(tmp_path: Path) -> None:
@@ -214,7 +241,8 @@ def test_inspect_tells_what_would_be_built() -> None:
 def test_bench_prints_the_table_and_fails_with_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent / "support"))
+    support = str(Path(__file__).parent.parent / "support")
+    monkeypatch.setenv("PYTHONPATH", support + os.pathsep + os.environ.get("PYTHONPATH", ""))
     suite = tmp_path / "own.yaml"
     suite.write_text(f"env: {TOY}\nmethods: [random, simple-policy]\n")
     out = tmp_path / "out"
@@ -231,14 +259,15 @@ def test_bench_prints_the_table_and_fails_with_its_rows(
 def test_measured_speeds_outlive_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mbrl_agents.benchmarks import speed
+    from mbrl_agents.benchmarks.speed import runner
+    from mbrl_agents.benchmarks.speed.rows import SpeedRow
 
-    def measure(name: str) -> speed.SpeedRow:
+    def measure(name: str) -> SpeedRow:
         if name == "c" and interrupted:
             raise KeyboardInterrupt
-        return speed.SpeedRow(name, 1.0, 2.0, "ms", 2.0, 1, "fake")
+        return SpeedRow(name, 1.0, 2.0, "ms", 2.0, 1, "fake")
 
-    monkeypatch.setattr(speed, "measures", lambda *_, **__: dict.fromkeys("abc", measure))
+    monkeypatch.setattr(runner, "measures", lambda *_, **__: dict.fromkeys("abc", measure))
     interrupted = True
     assert mbrl("bench", "speed", "--out", tmp_path).exit_code not in (0, 2)
     (file,) = tmp_path.iterdir()

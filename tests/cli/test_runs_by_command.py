@@ -22,7 +22,7 @@ TINY = [
     "training.sequence_length=8",
     "training.learning_starts=40",
     "training.train_ratio=2",
-    "behaviour.imagination=3",
+    "actor_critic.imagination=3",
 ]
 
 
@@ -52,7 +52,12 @@ def test_an_actor_learned_in_imagination_is_evaluated(tmp_path: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
     command = ["collect", data, "--env", TOY, "--episodes", 4, "--workers", 1]
     assert mbrl(*command).exit_code == 0
-    settings = [*TINY[:6], TINY[-1], "policy.units=16", "training.policy_batch_size=32"]
+    settings = [
+        *TINY[:6],
+        "imagination.imagination=3",
+        "actor.units=16",
+        "training.policy_batch_size=32",
+    ]
     steps = ["training.model_steps=4", "training.policy_steps=4"]
     command = ["train", "dreamer-actor-cem", "--data", data, "--out", run, *settings, *steps]
     result = mbrl(*command)
@@ -67,11 +72,11 @@ def test_an_actor_learned_in_imagination_is_evaluated(tmp_path: Path) -> None:
     result = mbrl("eval", run, "--episodes", 1, "--method", "dreamer-policy")
     assert result.exit_code == 1
     assert "cannot use its weights" in result.stderr
-    result = mbrl("eval", run, "behaviour.imagination=5")
+    result = mbrl("eval", run, "imagination.imagination=5")
     assert result.exit_code == 2
 
 
-def test_a_bound_is_evaluated_off_libero() -> None:
+def test_a_reference_policy_is_evaluated_off_libero() -> None:
     result = mbrl("eval", "random", "--env", "Pendulum-v1", "--episodes", 2)
     assert result.exit_code == 0, result.output
     # Which knows no success: the return is the figure.
@@ -86,7 +91,7 @@ def test_every_method_can_be_inspected(method: str) -> None:
     result = mbrl("inspect", method, "--env", TOY, "--json")
     assert result.exit_code == 0, result.output
     total = json.loads(result.stdout)["parameters"]["total"]
-    assert (total == 0) == (METHODS[method].kind == "bound")
+    assert (total == 0) == (METHODS[method].kind == "reference")
 
 
 def test_one_task_of_several_has_to_be_chosen(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
-"""Settings: overrides, messages, round trips, and an import that stays light."""
+"""Settings: overrides, presets, messages, round trips, and an import that stays light."""
 
 from __future__ import annotations
 
+import copy
+import importlib.resources
+import pickle
 import subprocess
 import sys
 
+import gymnasium
 import pytest
+import yaml
 
 from mbrl_agents import make_agent, make_planner, methods
-from mbrl_agents.config import ConfigError, from_yaml, resolve_config
+from mbrl_agents.config import PRESETS_FILE, ConfigError, from_yaml, presets, resolve_config
+from mbrl_agents.registry import METHODS
 
 
 @pytest.mark.parametrize("method", methods())
@@ -55,6 +61,140 @@ def test_unknown_names_list_the_valid_ones():
         make_planner("cem", horzon=3)
     with pytest.raises(ValueError, match="no settings"):
         make_agent("random", None, planner={"horizon": 3})
+
+
+def preset_file(package: str) -> dict:
+    file = importlib.resources.files(package) / PRESETS_FILE
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+class TestPresets:
+    @pytest.mark.parametrize("method", methods())
+    def test_every_preset_of_every_method_resolves_to_what_its_file_says(self, method):
+        for preset in presets(method):
+            config = resolve_config(method, [f"preset={preset}"])
+            assert from_yaml(config.to_yaml()) == config
+            for section, settings in preset_file(METHODS[method].presets_package)[preset].items():
+                for name, value in settings.items():
+                    if section in config.sections:
+                        found = getattr(config.sections[section], name)
+                        assert (list(found) if isinstance(found, tuple) else found) == value, name
+
+    @pytest.mark.parametrize(
+        "package", sorted({m.presets_package for m in METHODS.values() if m.presets_package})
+    )
+    def test_every_preset_of_an_algorithm_serves_a_method(self, package):
+        """And each of its settings: one that no method has would be dropped without a word."""
+        users = [m.name for m in METHODS.values() if m.presets_package == package]
+        for name, sections in preset_file(package).items():
+            served = [METHODS[user].configs() for user in users if name in presets(user)]
+            assert served, name
+            for section in sections:
+                assert any(section in found for found in served), f"{name}: {section}"
+
+    def test_sections_that_a_method_lacks_are_left_out(self):
+        without, planned = (
+            resolve_config(method, ["preset=cpu"]) for method in ("dreamer", "dreamer-v3-cem")
+        )
+        assert without.training == planned.training
+        assert "planner" not in without.sections
+
+    def test_what_was_asked_for_wins_whatever_the_order(self):
+        for overrides in (
+            ["preset=cpu", "training.batch_size=3"],
+            ["training.batch_size=3", "preset=cpu"],
+            {"training": {"batch_size": 3}, "preset": "cpu"},
+        ):
+            config = resolve_config("dreamer", overrides)
+            assert config.training.batch_size == 3
+            assert config.training.learning_rate == 1e-3
+
+    def test_a_later_preset_wins_over_an_earlier_one_and_the_methods_own(self):
+        assert resolve_config("simple-policy-cem").objective.mode == "end"
+        both = resolve_config("simple-policy-cem", {"preset": ["cem", "policy-cem"]})
+        assert both.objective.mode == "mean"
+        assert both.objective.disagreement == 20.0
+        turned = resolve_config("simple-policy-cem", ["preset=[policy-cem,cem]"])
+        assert turned.objective.disagreement == 300.0
+
+    @pytest.mark.parametrize(
+        ("method", "preset", "message"),
+        [
+            ("dreamer", "cpuu", "no preset 'cpuu'; did you mean 'cpu'"),
+            ("dreamer", "1", r"no preset '1' \(valid: cpu"),
+            # It sets what training on episodes has.
+            ("dreamer", "episodes", r"no preset 'episodes' \(valid: cpu"),
+            ("dreamer-cem", "episode", "did you mean 'episodes'"),
+            ("sb3-sac", "cpu", r"no preset 'cpu' \(valid: none\)"),
+        ],
+    )
+    def test_an_unknown_preset_says_which_there_are(self, method, preset, message):
+        with pytest.raises(ConfigError, match=message):
+            resolve_config(method, [f"preset={preset}"])
+
+    def test_agents_take_presets(self):
+        env = gymnasium.make("toy_reach:ToyReach-v0")
+        agent = make_agent("dreamer", env, preset="cpu", **{"training.batch_size": 3})
+        assert agent.config == resolve_config("dreamer", ["preset=cpu", "training.batch_size=3"])
+        env.close()
+
+
+class TestShortcuts:
+    def test_they_stand_for_a_setting(self):
+        for method in ("dreamer", "dreamer-v3-cem"):
+            for overrides in (["size=25M"], {"size": "25M"}):
+                assert resolve_config(method, overrides).world_model.size == "25M"
+        assert resolve_config("dreamer", ["preset=cpu", "size=25M"]).world_model.size == "25M"
+
+    @pytest.mark.parametrize("method", methods())
+    def test_each_stands_for_a_setting_that_there_is(self, method):
+        config = resolve_config(method)
+        for setting in METHODS[method].shortcuts.values():
+            section, _, name = setting.partition(".")
+            assert name in vars(getattr(config, section))
+
+    def test_a_method_without_one_says_what_would_do(self):
+        with pytest.raises(ConfigError, match=r"did you mean 'world_model\.size'"):
+            resolve_config("dreamer-cem", ["size=25M"])
+
+
+class TestMethodConfig:
+    def test_sections_are_attributes(self):
+        config = resolve_config("dreamer")
+        assert config.actor_critic is config.sections["actor_critic"]
+        with pytest.raises(AttributeError, match="no section 'planner'"):
+            _ = config.planner
+
+    def test_it_survives_copies_and_pickles(self):
+        config = resolve_config("dreamer-actor-cem", ["training.seed=3"])
+        assert copy.deepcopy(config) == copy.copy(config) == config
+        assert pickle.loads(pickle.dumps(config)) == config
+        assert config.seed == 3
+        assert resolve_config("random").seed == 0
+
+    def test_every_value_survives_yaml(self):
+        settings = {
+            "world_model": {"hidden": (3, 5), "relative": [[0, 7]], "dtype": "bfloat16"},
+            "training": {"policy_learning_rate": None, "learning_rate": 1e-7, "seed": 12},
+            "planner": {"horizon": 4, "replan": 2},
+        }
+        config = resolve_config("simple-policy-cem", settings)
+        again = from_yaml(config.to_yaml())
+        assert again == config
+        assert again.world_model.hidden == (3, 5)
+        assert again.world_model.relative == [[0, 7]]
+        assert again.training.learning_rate == 1e-7
+        assert again.to_dict() == config.to_dict()
+        with pytest.raises(ConfigError, match="needs the key 'method'"):
+            from_yaml("training: {seed: 3}")
+
+    def test_presets_that_changed_since_do_not_change_what_was_written(self, monkeypatch):
+        from mbrl_agents import config as module
+
+        written = resolve_config("simple-cem").to_yaml()
+        monkeypatch.setattr(module, "_presets", lambda package: {"cem": {}})
+        assert from_yaml(written).planner.horizon == 36
+        assert resolve_config("simple-cem").planner.horizon != 36
 
 
 def test_configs_are_frozen():

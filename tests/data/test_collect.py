@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+import gymnasium
 import numpy as np
 import pytest
 
-from mbrl_agents.data.collect import Collection, collect, collect_to_folder
-from mbrl_agents.data.dataset import count_episodes, read_episodes
+from mbrl_agents.data.collect import Collection, collect, collect_to_folder, run_episode
+from mbrl_agents.data.dataset import count_episodes, read_episodes, write_episodes
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
 from toy_reach import ToyReach
@@ -139,14 +143,93 @@ def test_agent_episodes_carry_the_state_and_can_be_labelled() -> None:
     assert (episode.labels[:, :3] != 0).any()
 
 
+class Line(gymnasium.Env):
+    """Walk to 3 along a line: -1, 0 or 1 a step.  The observation is one array, written anew."""
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(3, start=-1)
+        self._place = np.zeros(1, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._place[:] = 0.0
+        return self._place, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self._place += action
+        success = bool(self._place[0] == 3)
+        return self._place, float(success), success, False, {"is_success": success}
+
+    def expert_action(self) -> int:
+        return 1
+
+
+gymnasium.register("Line-v0", entry_point=Line, max_episode_steps=20)
+
+
+class _Left:
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        return np.array(-1), None
+
+
+def build_left(env: object) -> _Left:
+    return _Left()
+
+
+def test_discrete_actions_are_recorded_as_numbers_and_read_back(tmp_path) -> None:
+    line = {"env_id": "Line-v0", "episodes": 2}
+    expert = collect(collection(**line))
+    assert [e.actions.tolist() for e in expert] == [[[1.0]] * 3] * 2
+    assert expert[0].actions.dtype == expert[0].labels.dtype == np.float32
+    assert expert[0].observations["obs"][:, 0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(expert[0].labels, expert[0].actions)
+    drawn = collect(collection(**line, source="random"))
+    assert {x for e in drawn for x in e.actions.ravel()} == {-1.0, 0.0, 1.0}
+    assert all(np.isnan(e.labels).all() for e in drawn)
+    own = collect(collection(**line, source="agent", label=True), factory=build_left)
+    assert (own[0].actions == -1).all()
+    assert (own[0].labels == 1).all()
+    episodes = [*expert, *drawn, *own]
+    write_episodes(tmp_path, episodes)
+    for written, read in zip(episodes, read_episodes(tmp_path), strict=True):
+        for name in ("actions", "labels", "rewards"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+        assert read.actions.shape == (len(written), 1)
+
+
+def test_environments_without_a_demonstrator_give_random_discrete_actions() -> None:
+    episode = collect(collection(env_id="CartPole-v1", source="random", episodes=1))[0]
+    assert set(np.unique(episode.actions)) == {0.0, 1.0}
+
+
+def test_noise_of_discrete_actions_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not of Discrete\(3.*'expert', 'random' or 'agent'"):
+        collect(collection(env_id="Line-v0", source="noisy_expert"))
+    with pytest.raises(ValueError, match="Box or Discrete"):
+        run_episode(_MultiBinary(), source="random", seed=np.random.SeedSequence(0))
+
+
+class _MultiBinary(Line):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.MultiBinary(2)
+
+
+ARM = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0)
 QUIET = {"clean": 0.0, "both": 0.0, "bursts": 0.0, "flip_probability": 0.0, "std": (0.0, 0.0)}
 
 
-def disturbed(action: np.ndarray, steps: int, **changes: object) -> np.ndarray:
+def disturbed(
+    action: np.ndarray, steps: int, gripper: int | None = None, **changes: object
+) -> np.ndarray:
     """``(steps, A)`` what is executed in place of a constant action."""
     config = NoiseConfig(**{**QUIET, **changes})  # type: ignore[arg-type]
     bound = np.ones(len(action)) * 9
-    disturb = Disturbance(config, -bound, bound, np.random.default_rng(0))
+    scale = ARM if len(action) == len(ARM) else None
+    rng = np.random.default_rng(0)
+    disturb = Disturbance(config, -bound, bound, rng, scale=scale, gripper=gripper)
     return np.stack([disturb(action) for _ in range(steps)])
 
 
@@ -166,9 +249,52 @@ def test_bursts_hold_a_random_action_and_leave_the_gripper_alone() -> None:
 
 
 def test_flips_hold_the_gripper_at_the_opposite_and_leave_the_arm_alone() -> None:
-    executed = disturbed(np.full(7, 0.5), 200, flip_probability=0.2, flip_steps=(3, 3))
+    changes = {"flip_probability": 0.2, "flip_steps": (3, 3)}
+    executed = disturbed(np.full(7, 0.5), 200, gripper=6, **changes)
     assert (executed[:, :6] == 0.5).all()
     assert set(np.unique(executed[:, 6])) == {-9.0, 0.5}
+    assert (disturbed(np.full(7, 0.5), 200, **changes) == 0.5).all()
+
+
+class Arm(ToyReach):
+    """An environment that says how its actions may be disturbed."""
+
+    noise_scale = ARM
+    gripper_dim = 6
+
+
+gymnasium.register("Arm-v0", entry_point=Arm, max_episode_steps=40)
+
+
+def test_the_environment_says_which_dimensions_are_disturbed_and_which_flips() -> None:
+    noise = NoiseConfig(clean=0.0, both=1.0, flip_probability=0.5)
+
+    def off(env_id: str, noise: NoiseConfig) -> np.ndarray:
+        wanted = collection(env_id=env_id, source="noisy_expert", noise=noise)
+        gaps = [np.abs(e.actions - e.labels) for e in collect(wanted)]
+        return np.concatenate(gaps)
+
+    assert set(np.unique(off("Arm-v0", noise)[:, 6])) == {0.0, 1.0}
+    assert len(np.unique(off(TOY, noise)[:, 6])) > 10  # everywhere alike, and nothing flips
+    still = replace(noise, scale=(0.0,) * 7, flip_probability=0.0)
+    assert (off("Arm-v0", still) == 0.0).all()
+    with pytest.raises(ValueError, match="each of 7 action dimensions"):
+        off("Arm-v0", replace(noise, scale=(1.0, 1.0)))
+
+
+def test_a_collection_of_an_earlier_version_is_known_again(tmp_path) -> None:
+    spec = collection(source="noisy_expert")
+    assert "scale" not in json.loads(spec.signature())["noise"]
+    former = json.loads(spec.signature())
+    former["noise"]["scale"] = list(ARM)
+    stored = json.dumps(former, sort_keys=True)
+    write_episodes(
+        tmp_path, [replace(e, info={**e.info, "collection": stored}) for e in collect(spec)]
+    )
+    assert collect_to_folder(tmp_path, spec) == 0
+    assert collect_to_folder(tmp_path, replace(spec, noise=NoiseConfig(scale=ARM))) == 0
+    other = replace(spec, noise=NoiseConfig(scale=(0.5,) * 7))
+    assert collect_to_folder(tmp_path, other) == 3
 
 
 def test_settings_out_of_range_are_refused() -> None:

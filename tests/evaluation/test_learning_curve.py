@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from mbrl_agents.agents.dreamer_agent import DreamerAgent
+from mbrl_agents.agents.experience import Collector
 from mbrl_agents.evaluation.learning_curve import (
     CURVE_FILE,
     CurvePoint,
     read_curve,
     smooth,
 )
-from mbrl_agents.evaluation.runs import RunSpec, train_run
+from mbrl_agents.runs.spec import RunSpec
+from mbrl_agents.runs.training import train_run
 
 DREAMER = (
     "world_model.deter=32",
@@ -27,7 +28,7 @@ DREAMER = (
     "training.learning_starts=40",
     "training.train_ratio=2",
     "training.checkpoint_every=50",
-    "behaviour.imagination=3",
+    "actor_critic.imagination=3",
 )
 PPO = ("baseline.n_steps=64", "baseline.batch_size=64", "baseline.n_epochs=1")
 
@@ -69,17 +70,17 @@ def test_a_resumed_run_loses_and_doubles_no_episode(
     whole = read_curve(tmp_path / "whole" / CURVE_FILE)
     assert len(whole) > 3
 
-    step, calls = DreamerAgent._step, 0
+    step, calls = Collector.step, 0
 
-    def until_killed(*arguments: Any) -> Any:
+    def until_killed(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 130:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return step(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DreamerAgent, "_step", until_killed)
+        patch.setattr(Collector, "step", until_killed)
         with pytest.raises(KeyboardInterrupt):
             train_run(spec, tmp_path / "parts")
     file = tmp_path / "parts" / CURVE_FILE

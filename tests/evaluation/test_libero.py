@@ -7,7 +7,7 @@ import pytest
 
 from mbrl_agents.data.collect import Collection, collect
 from mbrl_agents.evaluation.rollouts import evaluate
-from mbrl_agents.evaluation.runs import BoundPredictor
+from mbrl_agents.runs.loading import ReferencePredictor
 
 pytestmark = pytest.mark.libero
 
@@ -16,7 +16,7 @@ KWARGS = {"task": 2, "obs": "pose", "reward": "dense", "assets": "primitive"}
 
 
 def test_expert_succeeds_on_official_states_with_a_dense_reward_above_one() -> None:
-    records = evaluate(BoundPredictor("expert"), ENV, KWARGS, episodes=2)
+    records = evaluate(ReferencePredictor("expert"), ENV, KWARGS, episodes=2)
     assert [r.success for r in records] == [True, True]
     assert {(r.suite, r.task, r.assets) for r in records} == {("libero_spatial", 2, "primitive")}
     assert min(r.reward_per_step for r in records) > 1.0

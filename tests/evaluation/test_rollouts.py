@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from failing_jobs import die, fail_at_two
 
-from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
+from mbrl_agents.agents.reference import ExpertAgent, RandomAgent
+from mbrl_agents.data.parallel import make_env, ordered_map
+from mbrl_agents.envs.registration import EnvDefaults, defaults
 from mbrl_agents.evaluation.rollouts import (
     EpisodeRecord,
+    default_init,
     evaluate,
     run_episode,
 )
-from mbrl_agents.evaluation.runs import BoundPredictor
 from mbrl_agents.evaluation.statistics import summarise, wilson_interval
 
 TOY = "toy_reach:ToyReach-v0"
-EXPERT, RANDOM = BoundPredictor("expert"), BoundPredictor("random")
+EXPERT, RANDOM = ExpertAgent, RandomAgent
+"""Classes are factories that worker processes find."""
 
 
 def outcome(record: EpisodeRecord) -> tuple[object, ...]:
@@ -54,6 +58,16 @@ def test_environments_without_official_states_work() -> None:
     records = evaluate(RANDOM, "Pendulum-v1", episodes=2, init="random")
     assert [r.steps for r in records] == [200, 200]
     assert records[0].task is None
+
+
+def test_defaults_are_known_without_building_an_environment() -> None:
+    assert defaults("mbrl/LiberoGoal-v0") == EnvDefaults(
+        {"obs": "pose", "reward": "dense"}, init="benchmark"
+    )
+    assert defaults("Pendulum-v1") == EnvDefaults({}, init=None)
+    assert default_init("mbrl/Libero90-v0") == "benchmark"
+    assert default_init(TOY) == "benchmark"
+    assert default_init("Pendulum-v1") == "random"
 
 
 def test_predictor_state_travels_and_starts_empty() -> None:
@@ -128,21 +142,9 @@ def test_where_success_is_unknown_the_return_is_the_figure() -> None:
     assert records[0].to_json()["success"] is None
 
 
-def _fail(cache: EnvCache, job: int) -> int:
-    if job == 2:
-        raise ValueError("job 2")
-    return job
-
-
-def _die(cache: EnvCache, job: int) -> int:
-    import os
-
-    os._exit(1)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failing_job_raises_after_the_results_before_it(workers: int) -> None:
-    results = ordered_map(_fail, range(5), workers=workers)
+    results = ordered_map(fail_at_two, range(5), workers=workers)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="job 2"):
         next(results)
@@ -150,7 +152,7 @@ def test_a_failing_job_raises_after_the_results_before_it(workers: int) -> None:
 
 def test_a_dead_worker_is_reported() -> None:
     with pytest.raises(RuntimeError, match="worker process ended"):
-        list(ordered_map(_die, range(3), workers=2))
+        list(ordered_map(die, range(3), workers=2))
 
 
 def test_video(tmp_path) -> None:
@@ -158,7 +160,7 @@ def test_video(tmp_path) -> None:
     from mbrl_agents.evaluation.video import record_video
 
     env = make_env(TOY, {"render_mode": "rgb_array"})
-    record_video(tmp_path / "films" / "one.gif", env, EXPERT(env), init_state=1)
-    assert (tmp_path / "films" / "one.gif").stat().st_size > 0
+    record_video(tmp_path / "videos" / "one.gif", env, EXPERT(env), init_state=1)
+    assert (tmp_path / "videos" / "one.gif").stat().st_size > 0
     with pytest.raises(ValueError, match="rgb_array"):
         record_video(tmp_path / "two.gif", make_env(TOY, {}), EXPERT(env))

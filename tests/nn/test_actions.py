@@ -2,7 +2,7 @@
 
 import torch
 
-from mbrl_agents.nn import ActionStatistics
+from mbrl_agents.nn.actions import ActionStatistics, one_hot
 
 
 def test_binary_dimensions_and_relative_scale():
@@ -25,3 +25,27 @@ def test_one_sided_dimensions_are_not_binary():
     statistics = ActionStatistics(1)
     statistics.fit(torch.ones(10, 1))
     assert statistics.binary_dims() == ()
+
+
+def test_steps_without_a_label_say_nothing_about_binary_dimensions():
+    labels = torch.tensor([[1.0], [-1.0], [torch.nan], [1.0]])
+    statistics = ActionStatistics(1)
+    statistics.fit(torch.tensor([[0.3], [-0.4], [1.0]]), labels)
+    assert statistics.binary_dims() == (0,)
+    statistics.fit(torch.tensor([[0.3], [-0.4], [1.0]]), torch.full((4, 1), torch.nan))
+    assert statistics.binary_dims() == ()
+
+
+def test_discrete_actions_have_no_statistics():
+    statistics = ActionStatistics(3, discrete=True)
+    statistics.fit(torch.eye(3))
+    assert statistics.discrete
+    assert statistics.binary_dims() == ()
+    assert statistics.scale.tolist() == [1.0] * 3
+
+
+def test_one_hot_vectors_of_any_shape():
+    index = torch.tensor([[0, 2], [1, 1]])
+    vectors = one_hot(index, 3)
+    assert vectors.dtype == torch.float32
+    assert torch.equal(vectors, torch.nn.functional.one_hot(index, 3).float())

@@ -1,4 +1,4 @@
-"""What a fresh process takes of anonymous memory while it works on recorded pictures."""
+"""What a fresh process takes of anonymous memory while it works on recorded images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-PICTURE = (64, 64, 3)
-PICTURE_MB = 64 * 64 * 3 / 1e6
+IMAGE = (64, 64, 3)
+IMAGE_MB = 64 * 64 * 3 / 1e6
 
 
 def fresh(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -30,27 +30,34 @@ def anonymous() -> float:
     raise RuntimeError("this system does not tell")
 
 
-def fill_replay(folder: str, steps: int, capacity: int) -> dict[str, float]:
+def fill_buffer(folder: str, steps: int, capacity: int) -> dict[str, float]:
     """MB that the process grew by: most while filling, and after sampling and saving."""
     import torch
+    from gymnasium import spaces
 
-    from mbrl_agents.training.replay import Replay
+    from mbrl_agents.data.buffer import SequenceBuffer
 
     torch.set_num_threads(1)
-    spec = {"image": (PICTURE, np.uint8)}
-    memory = Replay(capacity, 1, 32, spec, 2, (8, 2, 4), Path(folder))
+    buffer = SequenceBuffer(
+        spaces.Dict({"image": spaces.Box(0, 255, IMAGE, np.uint8)}),
+        spaces.Box(-1.0, 1.0, (2,), np.float32),
+        extras={"deter": ((8,), np.float16), "stoch": ((2,), np.uint8)},
+        capacity=capacity,
+        folder=Path(folder),
+    )
     generator = torch.Generator().manual_seed(0)
-    picture = np.random.default_rng(0).integers(0, 256, PICTURE, np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, IMAGE, np.uint8)
     before, most = anonymous(), 0.0
     for t in range(steps):
-        memory.add(0, {"image": picture + np.uint8(t % 256)}, np.zeros(2), 0.0, is_first=t == 0)
+        obs = {"image": image + np.uint8(t % 256)}
+        buffer.own.add(0, obs, np.zeros(2), 0.0, is_first=t == 0)
         if t % 1000 == 999:
-            memory.sample(8, generator)
+            buffer.sample(8, 32, generator, fresh=True)
             most = max(most, anonymous() - before)
     for _ in range(200):
-        batch, _, _ = memory.sample(8, generator)
-    memory.save(Path(folder))
-    memory.tidy()
+        batch = buffer.sample(8, 32, generator).batch
+    buffer.save(Path(folder))
+    buffer.tidy()
     assert batch.obs["image"].any()
     return {"most": most, "after": anonymous() - before}
 
@@ -59,25 +66,29 @@ def read_dataset(folder: str, batches: int) -> dict[str, Any]:
     """MB that reading and drawing added, and a digest of what was drawn."""
     import pyarrow as pa
     import torch
+    from gymnasium import spaces
 
+    from mbrl_agents.data.buffer import SequenceBuffer
     from mbrl_agents.data.dataset import read_episodes
-    from mbrl_agents.training.batches import EpisodeTensors
 
     torch.set_num_threads(1)
     pa.array([0.0]).to_numpy()  # imports pandas, 30 MB whatever is read
     before = anonymous()
-    data = EpisodeTensors(read_episodes(folder))
+    buffer = SequenceBuffer(
+        spaces.Dict({"image": spaces.Box(0, 255, IMAGE, np.uint8)}),
+        spaces.Box(-1.0, 1.0, (7,), np.float32),
+        recorded=read_episodes(folder),
+    )
+    data, _ = buffer.split(0.0, 0)
     read = anonymous() - before
     generator = torch.Generator().manual_seed(0)
     digest = hashlib.sha256()
     for number in range(batches):
-        draw = torch.randint(len(data.action) - 32, (8,), generator=generator)
-        arrivals = data.arrivals(draw, 32)
-        batch = data.sample(8, 3, generator=generator)
+        sequences = buffer.sample(8, 32, generator).batch
+        windows = data.draw_windows(8, 3, 1, generator)
         if number % 20 == 0:
-            for tensor in (arrivals.obs["image"], batch.obs["image"], batch.next_obs["image"]):
+            for tensor in (sequences.obs["image"], windows.obs["image"], sequences.prev_action):
                 digest.update(tensor.numpy().tobytes())
-            digest.update(arrivals.prev_action.numpy().tobytes())
     return {"read": read, "after": anonymous() - before, "digest": digest.hexdigest()}
 
 
@@ -89,7 +100,7 @@ def fixed_growth(folder: str, plain: bool) -> float:
 
 def set_sizes(sizes: dict[str, int]) -> None:
     """Change constants of the memory benchmark in a fresh process."""
-    from mbrl_agents.benchmarks import speed_memory
+    from mbrl_agents.benchmarks.speed import memory
 
     for name, value in sizes.items():
-        setattr(speed_memory, name, value)
+        setattr(memory, name, value)

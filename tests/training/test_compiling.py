@@ -12,14 +12,11 @@ from gymnasium import spaces
 
 import toy_grasp
 from mbrl_agents import make_world_model
+from mbrl_agents.algorithms.dreamer_v3 import DreamerV3, FittedDreamerV3
+from mbrl_agents.config import resolve_config
+from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.training import compiling
-from mbrl_agents.training.batches import EpisodeTensors
 from mbrl_agents.training.compiling import CompiledParts
-from mbrl_agents.training.dreamer import DreamerTrainer, DreamerTrainingConfig
-from mbrl_agents.training.fitting import fit_world_model
-from mbrl_agents.training.imagination import Behaviour, BehaviourConfig
-from mbrl_agents.training.optimise import TrainingConfig
-from mbrl_agents.training.replay import Replay
 
 SPACE = spaces.Dict(
     {
@@ -41,25 +38,20 @@ def quick_backend(monkeypatch):
     torch.compiler.reset()
 
 
-def build(compile: bool) -> tuple[DreamerTrainer, Replay]:
-    model = make_world_model("dreamer_v3", SPACE, ACTIONS, **TINY)
-    draw = torch.Generator().manual_seed(0)
-    settings = BehaviourConfig(imagination=2)
-    behaviour = Behaviour.fresh(settings, model, discrete=False, generator=draw)
-    config = DreamerTrainingConfig(compile=compile, **SETTINGS)
-    replay = Replay(
-        80,
-        1,
-        4,
-        {"image": ((16, 16, 3), np.uint8), "pose": ((3,), np.float32)},
-        2,
-        model.latent_sizes,
-    )
+def build(compile: bool) -> tuple[DreamerV3, SequenceBuffer]:
+    settings = {
+        "world_model": TINY,
+        "actor_critic": {"imagination": 2},
+        "training": {"compile": compile, **SETTINGS},
+    }
+    sections = resolve_config("dreamer", settings).sections
+    algorithm = DreamerV3(sections, SPACE, ACTIONS, seed=0)
+    buffer = SequenceBuffer(SPACE, ACTIONS, extras=algorithm.extras, capacity=80)
     rng = np.random.default_rng(0)
     for step in range(60):
         obs = {"image": rng.integers(0, 256, (16, 16, 3)), "pose": rng.normal(size=3)}
-        replay.add(0, obs, rng.normal(size=2), rng.normal(), is_first=step % 20 == 0)
-    return DreamerTrainer(config, model, behaviour, seed=0), replay
+        buffer.own.add(0, obs, rng.normal(size=2), rng.normal(), is_first=step % 20 == 0)
+    return algorithm, buffer
 
 
 def test_compiled_and_eager_steps_agree():
@@ -68,16 +60,18 @@ def test_compiled_and_eager_steps_agree():
     graphs = torch._dynamo.utils.counters
     graphs.clear()
     for _ in range(2):
-        expected, found = plain.update(steps), compiled.update(same_steps)
+        expected = plain.phases[0].update(steps)
+        found = compiled.phases[0].update(same_steps)
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.allclose(found[name], value, rtol=1e-3, atol=1e-4), name
     assert graphs["stats"]["unique_graphs"] > 0
     assert not graphs["graph_break"]
-    weights, others = plain.parts.state_dict(), compiled.parts.state_dict()
-    assert list(weights) == list(others)
-    # LaProp divides by the gradient's size: where that is nothing, rounding decides the sign.
-    assert all(torch.allclose(weights[key], others[key], atol=3e-3) for key in weights)
+    for name, module in plain.modules.items():
+        weights, others = module.state_dict(), compiled.modules[name].state_dict()
+        assert list(weights) == list(others)
+        # LaProp divides by the gradient's size: where that is nothing, rounding decides the sign.
+        assert all(torch.allclose(weights[key], others[key], atol=3e-3) for key in weights)
 
 
 def test_outside_of_a_training_step_nothing_is_compiled():
@@ -97,15 +91,17 @@ def test_outside_of_a_training_step_nothing_is_compiled():
 
 def test_an_offline_fit_can_be_compiled():
     losses = []
+    buffer = SequenceBuffer(POSES, ACTIONS_7, recorded=toy_grasp.demonstrations(2))
     for compile in (False, True):
-        model = make_world_model("dreamer_v3", POSES, ACTIONS_7, **TINY)
-        config = TrainingConfig(
-            compile=compile, optimizer="laprop", batch_size=2, sequence_length=6, holdout=0.0
-        )
-        data = EpisodeTensors(toy_grasp.demonstrations(2))
+        settings = {
+            "world_model": TINY,
+            "training": {"compile": compile, "batch_size": 2, "sequence_length": 6, "holdout": 0},
+        }
+        sections = resolve_config("dreamer-cem", settings).sections
+        phase = FittedDreamerV3(sections, POSES, ACTIONS_7, seed=0).phases[0]
         graphs = torch._dynamo.utils.counters
         graphs.clear()
-        result = fit_world_model(model, data, None, config, steps=2)
+        phase.begin(buffer, 2, seed=0, refit=False)
+        losses.append([phase.update(buffer)["loss"].item() for _ in range(2)])
         assert bool(graphs["stats"]) == compile
-        losses.append(result.metrics["train/loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

@@ -2,7 +2,7 @@
 
 Lengths are metres, angles radians, masses kilograms, colours RGBA in [0, 1]; quaternions are
 (w, x, y, z). Group 0 holds what collides and carries mass, group 1 what is seen: robosuite
-compiles with ``inertiagrouprange="0 0"``, so a picture never weighs anything.
+compiles with ``inertiagrouprange="0 0"``, so an image never weighs anything.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Poses of walls, lights and cameras and the names that LIBERO's arena classes look up are LIBERO's
 (Liu et al. 2023, https://arxiv.org/abs/2306.03310). The arena classes resize the table and replace
-the file names of the floor and wall textures, so those two are pictures; the rest is plain colour.
+the file names of the floor and wall textures, so those two are images; the rest is plain colour.
 """
 
 from __future__ import annotations

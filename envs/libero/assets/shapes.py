@@ -104,7 +104,7 @@ def cross(long: float, short: float, half_height: float, pos: Vec3 = ORIGIN) -> 
 
 
 def seen(shapes: Iterable[Shape], rgba: Rgba) -> tuple[Visual, ...]:
-    """The same shapes as a picture in one colour."""
+    """The same shapes as an image in one colour."""
     return tuple(Visual(shape, rgba) for shape in shapes)
 
 

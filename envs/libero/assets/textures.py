@@ -1,4 +1,4 @@
-"""Flat PNG pictures for the two textures that LIBERO insists on reading from files."""
+"""Flat PNG images for the two textures that LIBERO insists on reading from files."""
 
 from __future__ import annotations
 

@@ -1,0 +1,230 @@
+"""The environment's speed beside LIBERO's own: control steps, images, resets, collection."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable, compared, interleaved, timed
+from mbrl_agents.data.collect import Collection, collect
+from mbrl_agents.envs.libero.assets import resolve_assets
+from mbrl_agents.envs.libero.rendering import SceneRenderer
+from mbrl_agents.envs.libero.runtime import libero_envs, seeded_numpy, use_assets
+from mbrl_agents.envs.libero.simulation import Simulation
+from mbrl_agents.envs.libero.suites import SUITES
+
+SUITE, TASK = SUITES["libero_spatial"], 0
+CAMERA, SIZE = "agentview", 64
+POSE_STEPS, IMAGE_STEPS = 40, 20
+RESETS, RESET_ROUNDS = 3, 4
+"""LIBERO's reset with a camera takes seconds."""
+
+EPISODES, SETTLED, COLLECT_ROUNDS = 24, 6, 2
+"""Episodes of a collection, and how many of the first are not counted: processes start up."""
+
+
+_MESA_THREADS = os.environ.get("LP_NUM_THREADS")
+"""As the user set it; our renderer sets it where the user did not."""
+
+
+class StockEnvironment:
+    """LIBERO's own environment in a process of its own.
+
+    robosuite draws in whichever OpenGL context is current, and would draw the reduced meshes of
+    ours; the process also keeps it clear of settings that the rest of this program makes.
+
+    Args:
+        assets: folder of the models.
+        camera: whether it renders one, as `OffScreenRenderEnv`; else `ControlEnv` without.
+    """
+
+    def __init__(self, assets: Path, *, camera: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(other, str(assets), camera, _MESA_THREADS)
+        )
+        self._process.start()
+        other.close()
+        self._pipe.recv()  # built
+
+    def steps(self, actions: NDArray[np.float64]) -> float:
+        """Seconds that the actions ``(N, 7)`` take, one step each."""
+        return self._ask("steps", actions)
+
+    def resets(self, states: NDArray[np.float64]) -> float:
+        """Seconds that resets to the states ``(N, 1 + nq + nv)`` take."""
+        return self._ask("resets", states)
+
+    def set_state(self, state: NDArray[np.float64]) -> float:
+        """Seconds that it takes to set one state without a reset."""
+        return self._ask("set", state)
+
+    def __enter__(self) -> StockEnvironment:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process.is_alive():
+            self._pipe.send(("stop", None))
+            self._process.join(timeout=20)
+        self._process.terminate()
+        self._pipe.close()
+
+    def _ask(self, work: str, values: NDArray[np.float64]) -> float:
+        self._pipe.send((work, values))
+        return float(self._pipe.recv())
+
+
+def _serve(pipe: Connection, assets: str, camera: bool, mesa_threads: str | None) -> None:
+    if mesa_threads is None:
+        os.environ.pop("LP_NUM_THREADS", None)
+    use_assets(Path(assets))
+    wrappers = libero_envs().env_wrapper
+    options: dict[str, Any] = {"bddl_file_name": str(SUITE.bddl_file(TASK)), "ignore_done": True}
+    with seeded_numpy(0):
+        if camera:
+            size = {"camera_heights": SIZE, "camera_widths": SIZE}
+            env = wrappers.OffScreenRenderEnv(**options, **size, camera_names=[CAMERA])
+        else:
+            env = wrappers.ControlEnv(**options, use_camera_obs=False, has_offscreen_renderer=False)
+        env.reset()
+
+    def reset(state: NDArray[np.float64]) -> None:
+        env.reset()
+        env.set_init_state(state)
+
+    pipe.send("built")
+    while True:
+        work, values = pipe.recv()
+        if work == "stop":
+            break
+        if work == "set":
+            pipe.send(timed(partial(env.set_init_state, values)))
+        else:
+            play = env.step if work == "steps" else reset
+            pipe.send(timed(lambda: [play(value) for value in values]))  # noqa: B023
+    os._exit(0)  # robosuite complains about its OpenGL context when it is taken down
+
+
+def _pose_step(kind: str, name: str) -> SpeedRow:
+    """One control step (50 ms) with its success check."""
+    return _step(kind, name, camera=False, count=POSE_STEPS)
+
+
+def _image_step(kind: str, name: str) -> SpeedRow:
+    """One control step with its success check and an image."""
+    return _step(kind, name, camera=True, count=IMAGE_STEPS)
+
+
+def _step(kind: str, name: str, *, camera: bool, count: int) -> SpeedRow:
+    assets = _assets(kind)
+    ours = Simulation(SUITE, TASK, assets)
+    renderer = SceneRenderer(ours, (SIZE, SIZE))
+    actions = np.random.default_rng(0).uniform(-0.5, 0.5, (count, 7))
+
+    def play() -> None:
+        for action in actions:
+            ours.step(action)
+            ours.success()
+            if camera:
+                renderer.render(CAMERA)
+
+    with StockEnvironment(assets, camera=camera) as stock:
+
+        def restart() -> None:
+            ours.reset_to(0)
+            stock.set_state(ours.init_states[0])
+
+        times = interleaved(partial(timed, play), partial(stock.steps, actions), restart)
+    renderer.close()
+    ours.close()
+    reference = f"OffScreenRenderEnv.step, {SIZE}x{SIZE} {CAMERA}" if camera else "ControlEnv.step"
+    return compared(name, times, count, f"{reference}, {kind} assets")
+
+
+def _reset(name: str, *, camera: bool) -> SpeedRow:
+    """To an official init state, before anything settles."""
+    try:
+        kind, assets = "official", _assets("official")
+    except Unavailable:
+        kind, assets = "primitive", _assets("primitive")
+    ours = Simulation(SUITE, TASK, assets)
+    renderer = SceneRenderer(ours, (SIZE, SIZE))
+    numbers = itertools.count()
+
+    def play() -> None:
+        for _ in range(RESETS):
+            ours.reset_to(next(numbers) % len(ours.init_states))
+            if camera:
+                renderer.render(CAMERA)
+
+    with StockEnvironment(assets, camera=camera) as stock:
+        states = ours.init_states[:RESETS]
+        times = interleaved(
+            partial(timed, play), partial(stock.resets, states), lambda: None, RESET_ROUNDS
+        )
+    renderer.close()
+    ours.close()
+    reference = f"reset (hard, the default) and set_init_state, {kind} assets"
+    return compared(
+        name, times, RESETS, f"{'with' if camera else 'no'} camera; LIBERO's {reference}"
+    )
+
+
+def _collect_2(name: str) -> SpeedRow:
+    """An episode of the demonstrator, collected by two processes, against one."""
+    if (os.cpu_count() or 1) < 2:
+        raise Unavailable("one core only")
+    _assets("primitive")
+
+    def settled(workers: int) -> float:
+        """Seconds for the episodes after the first `SETTLED`."""
+        collection = Collection(
+            SUITE.env_id, {"assets": "primitive"}, source="expert", episodes=EPISODES, tasks=[TASK]
+        )
+        finished: list[float] = []
+        collect(
+            collection,
+            workers=workers,
+            on_episode=lambda episode: finished.append(time.perf_counter()),
+        )
+        return finished[-1] - finished[SETTLED - 1]
+
+    times = interleaved(partial(settled, 2), partial(settled, 1), lambda: None, COLLECT_ROUNDS)
+    note = "2 processes against 1, per episode of the demonstrator, start-up not counted"
+    return compared(name, times, EPISODES - SETTLED, note)
+
+
+def _assets(kind: str) -> Path:
+    try:
+        return resolve_assets(kind, suite=SUITE.name).path
+    except FileNotFoundError as error:
+        raise Unavailable(str(error)) from error
+
+
+ROWS: dict[str, Callable[[str], SpeedRow]] = {
+    "pose_step_primitive": partial(_pose_step, "primitive"),
+    "pose_step_official": partial(_pose_step, "official"),
+    "image_step_primitive": partial(_image_step, "primitive"),
+    "image_step_official": partial(_image_step, "official"),
+    "reset_pose": partial(_reset, camera=False),
+    "reset_image": partial(_reset, camera=True),
+    "collect_2": _collect_2,
+}
+"""What measures each row, by its id, which it is called with."""

@@ -1,0 +1,321 @@
+"""What an agent is before it is trained: its parts, Stable-Baselines3's set-up, logs, files."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import safe_mean
+
+from mbrl_agents.agents.policy import AgentPolicy
+from mbrl_agents.agents.saving import SavedAgent, read_saved, write_run, zip_bytes
+from mbrl_agents.config import MethodConfig, resolve_config
+from mbrl_agents.data.files import atomic
+from mbrl_agents.protocols import Algorithm, Objective, Planner
+from mbrl_agents.registry import OBJECTIVES, PLANNERS, agent_method, resolve
+
+Self = TypeVar("Self", bound="BaseAgent")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Ready-made objects that take the place of what a method's settings describe.
+
+    Attributes:
+        world_model: a torch module with the protocol `WorldModel`, for methods that fit one to
+            episodes.  With ``compute_loss`` and ``fit_statistics`` (see `training.fit.WindowModel`)
+            it is trained, else it is used as it is.
+        planner, objective: see `mbrl_agents.protocols`.
+    """
+
+    world_model: Any = None
+    planner: Planner | None = None
+    objective: Objective | None = None
+
+    def names(self) -> list[str]:
+        """Which are given."""
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise ValueError unless exactly the parts of these names are given."""
+        missing = sorted(set(names) - set(self.names()))
+        if missing:
+            given = ", ".join(f"{name}=..." for name in missing)
+            raise ValueError(
+                f"the saved agent was built of a ready-made {' and '.join(missing)}; "
+                f"pass it again: load(path, {given})"
+            )
+
+    @classmethod
+    def among(cls, arguments: Mapping[str, Any]) -> tuple[Parts, dict[str, Any]]:
+        """Ready-made objects among arguments whose other values are settings; and the rest."""
+        names = [
+            f.name
+            for f in fields(cls)
+            if arguments.get(f.name) is not None and not isinstance(arguments[f.name], Mapping)
+        ]
+        rest = {key: value for key, value in arguments.items() if key not in names}
+        return cls(**{name: arguments[name] for name in names}), rest
+
+
+class BaseAgent(BaseAlgorithm):
+    """An algorithm with a planner on top or without, saved without pickle.
+
+    Args:
+        method: name of a method, or its resolved settings.
+        env: an environment, a `VecEnv`, an id, or None (give one later with ``set_env``).
+        seed: of weights, batches and noise; ``training.seed`` when None.
+        parts: ready-made objects in place of those the settings describe.
+        tensorboard_log: folder of SB3's TensorBoard runs.
+        verbose: SB3's verbosity.
+        device: torch device.
+        observation_space, action_space: in place of ``env``'s.
+
+    Raises:
+        ValueError: for an unknown method, or spaces it cannot work on.
+    """
+
+    policy: AgentPolicy  # type: ignore[assignment]
+    policy_aliases: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        method: str | MethodConfig,
+        env: GymEnv | str | None = None,
+        *,
+        seed: int | None = None,
+        parts: Parts | None = None,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        device: torch.device | str = "cpu",
+        observation_space: spaces.Space | None = None,
+        action_space: spaces.Space | None = None,
+    ) -> None:
+        self.config = resolve_config(method) if isinstance(method, str) else method
+        self.settings: Any = self.config.training
+        self.parts = parts or Parts()
+        super().__init__(
+            policy=AgentPolicy,
+            env=env,
+            learning_rate=self.settings.learning_rate,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=self.settings.seed if seed is None else seed,
+        )
+        if env is None:
+            if observation_space is None or action_space is None:
+                raise ValueError("need an environment, or both of its spaces")
+            self.observation_space, self.action_space = observation_space, action_space
+        self.metrics: dict[str, float] = {}
+        self.training_seconds = 0.0
+        self.fitted = False
+        self._setup_model()
+
+    def _setup_model(self) -> None:
+        seed = int(self.seed or 0)
+        self.algorithm, planner, objective = build_parts(
+            self.config, self.observation_space, self.action_space, seed=seed, given=self.parts
+        )
+        self.policy = AgentPolicy(
+            self.observation_space,
+            self.action_space,
+            self.algorithm,
+            planner,
+            objective,
+            explore_std=self.settings.explore_std,
+            seed=seed,
+        ).to(self.device)
+        self.set_random_seed(self.seed)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed spaces, environments and planning; unlike SB3, no global generator is touched."""
+        if seed is None:
+            return
+        self.policy.seed = seed
+        self.action_space.seed(seed)
+        if self.env is not None:
+            self.env.seed(seed)
+
+    # -- logs ---------------------------------------------------------------------------
+
+    def _log_rollouts(self) -> None:
+        """Log what own experience came to, over environment steps."""
+        if self.ep_info_buffer:
+            returns = safe_mean([entry["r"] for entry in self.ep_info_buffer])
+            lengths = safe_mean([entry["l"] for entry in self.ep_info_buffer])
+            self.logger.record("rollout/ep_rew_mean", returns)
+            self.logger.record("rollout/ep_len_mean", lengths)
+        if self.ep_success_buffer:
+            self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(self.num_timesteps)
+
+    def _ensure_logger(self, run: Path | None) -> None:
+        if self.__dict__.get("_logger") is not None and self._custom_logger:
+            return
+        if run is not None:
+            self._logger = configure(str(run), ["tensorboard"])
+        elif self.__dict__.get("_logger") is None:
+            self._logger = Logger(None, [])
+
+    # -- files --------------------------------------------------------------------------
+
+    def _saved(self) -> SavedAgent:
+        return SavedAgent(
+            config=self.config,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            weights={name: m.state_dict() for name, m in self.algorithm.modules.items()},
+            facts={
+                "seed": int(self.seed or 0),
+                "num_timesteps": self.num_timesteps,
+                "fitted": self.fitted,
+                "training_seconds": self.training_seconds,
+                "metrics": self.metrics,
+                "parameters": self.policy.parameter_counts(),
+                "ready_made": self.parts.names(),
+            },
+        )
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Write a zip of safetensors and text; ``.zip`` is added to a path without a suffix.
+
+        Recorded experience is not part of it.  ``exclude`` and ``include`` have no meaning here:
+        nothing is pickled.
+        """
+        data = zip_bytes(self._saved())
+        if isinstance(path, io.BufferedIOBase):
+            path.write(data)
+            return
+        target = Path(path)
+        if target.suffix == "":
+            target = target.with_suffix(".zip")
+        with atomic(target) as temporary:
+            temporary.write_bytes(data)
+
+    def save_run(self, folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> None:
+        """Write the agent as a run folder."""
+        write_run(Path(folder), self._saved(), overrides)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[Self],
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "cpu",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **arguments: Any,
+    ) -> Self:
+        """Load a run folder, or a file `save` wrote; ``.zip`` may be left out.
+
+        Args:
+            env: set on the agent, after its spaces were checked.
+            device: torch device.
+            **arguments: further arguments of the agent (``parts``, ``tensorboard_log``,
+                ``verbose``).  ``custom_objects`` and ``print_system_info`` are SB3's and ignored:
+                nothing is pickled.
+
+        Raises:
+            FileNotFoundError: when there is nothing at ``path`` or a file of the run is missing.
+            ValueError: when it is not a saved agent, ``env`` has other spaces, or it was built
+                of ready-made objects that were not given again.
+        """
+        saved = read_saved(path)
+        return cls.from_saved(saved, env, device=device, force_reset=force_reset, **arguments)
+
+    @classmethod
+    def from_saved(
+        cls: type[Self],
+        saved: SavedAgent,
+        env: GymEnv | None = None,
+        *,
+        force_reset: bool = True,
+        parts: Parts | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """The agent that was saved; see `load`."""
+        (parts or Parts()).require(saved.facts.get("ready_made", []))
+        agent = cls(
+            saved.config,
+            None,
+            seed=saved.facts["seed"],
+            parts=parts,
+            observation_space=saved.observation_space,
+            action_space=saved.action_space,
+            **arguments,
+        )
+        saved.load_into(agent.algorithm.modules)
+        agent.num_timesteps = int(saved.facts["num_timesteps"])
+        agent.fitted = bool(saved.facts["fitted"])
+        agent.training_seconds = float(saved.facts["training_seconds"])
+        agent.metrics = dict(saved.facts["metrics"])
+        if env is not None:
+            agent.set_env(env, force_reset=force_reset)
+        return agent
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Set the environment; unlike SB3's own agents, of any number of environments.
+
+        Raises:
+            ValueError: when its spaces are not the agent's.
+        """
+        wrapped = self._wrap_env(env, self.verbose)
+        self.n_envs = wrapped.num_envs
+        super().set_env(wrapped, force_reset)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"], []
+
+
+def build_parts(
+    config: MethodConfig,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    *,
+    seed: int,
+    given: Parts,
+) -> tuple[Algorithm, Planner | None, Objective | None]:
+    """An algorithm with fresh weights, and the planner and objective it acts by, if any.
+
+    Raises:
+        ValueError: for spaces the algorithm cannot work on.
+    """
+    recipe = agent_method(config.method)
+    sections = {name: config.sections[name] for name in recipe.sections}
+    own = {} if given.world_model is None else {"world_model": given.world_model}
+    algorithm: Algorithm = resolve(recipe.algorithm)(
+        sections, observation_space, action_space, seed=seed, **own
+    )
+    planner, objective = build_search(config)
+    return algorithm, given.planner or planner, given.objective or objective
+
+
+def build_search(config: MethodConfig) -> tuple[Planner | None, Objective | None]:
+    """The planner and the objective of a method; None for one that acts by itself."""
+    recipe = agent_method(config.method)
+    if not recipe.planner:
+        return None, None
+    planner: Planner = PLANNERS[recipe.planner].load()[0](config.planner)
+    objective: Objective = OBJECTIVES[recipe.objective].load()[0](config.objective)
+    return planner, objective
+
+
+__all__ = ["BaseAgent", "Parts", "build_parts", "build_search"]

@@ -1,0 +1,1 @@
+"""Published systems, a folder each; `mbrl_agents.registry` names the methods built on them."""

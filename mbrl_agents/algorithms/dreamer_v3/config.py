@@ -1,0 +1,125 @@
+"""Settings of the DreamerV3 world model and its sizes by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIZES: dict[str, dict[str, int]] = {
+    "1M": {"deter": 512, "hidden": 64, "classes": 4, "depth": 4, "units": 64},
+    "12M": {"deter": 2048, "hidden": 256, "classes": 16, "depth": 16, "units": 256},
+    "25M": {"deter": 3072, "hidden": 384, "classes": 24, "depth": 24, "units": 384},
+    "50M": {"deter": 4096, "hidden": 512, "classes": 32, "depth": 32, "units": 512},
+    "100M": {"deter": 6144, "hidden": 768, "classes": 48, "depth": 48, "units": 768},
+    "200M": {"deter": 8192, "hidden": 1024, "classes": 64, "depth": 64, "units": 1024},
+}
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class DreamerV3Config:
+    """Settings of `DreamerV3`; the defaults are the authors'.
+
+    Attributes:
+        size: "1M", "12M", "25M", "50M", "100M" or "200M": gives the five sizes below where they
+            are None.
+        deter: units of the recurrent state ``h``.
+        hidden: width of the layers around it.
+        classes: of each categorical in ``z``.
+        depth: channels of the image networks, multiplied by ``mults``.
+        units: width of the other networks.
+        stoch: number of categoricals in ``z``.
+        blocks: blocks of the recurrent weights.
+        prior_layers, posterior_layers, dynamics_layers: of the recurrent model.
+        mults: channels of each level of the image networks, in units of ``depth``.
+        kernel: width of their kernels.
+        strided: whether the encoder's levels are convolutions of stride 2 instead of convolutions
+            and max-pooling, as the authors' code offers too: a third of the time on a CPU.
+        vector_layers: of encoder and decoder of vectors.
+        reward_layers, continue_layers, progress_layers, imitation_layers: of the heads.
+        bins: of the two-hot regression; odd.
+        unimix: share of a uniform distribution in the categoricals.
+        free_nats: KL below this is not trained, per step, summed over the categoricals.
+        horizon: the continue head learns ``1 - 1 / horizon`` where the episode goes on, so that
+            it is the discount of imagined returns.
+        reconstruction_weight, reward_weight, continue_weight, dynamics_weight,
+            representation_weight, progress_weight: of the losses.
+        reconstructed: share of the steps of a training batch whose images are decoded, drawn
+            anew for each batch; the decoder is half of the cost of an image and its loss changes
+            little from one step to the next.
+        normalise: whether vectors are normalised by the mean and std of recorded episodes before
+            anything else: metres and radians are small numbers, and centimetres count.
+        imitation_weight: of the error of a head that predicts the demonstrator's action from the
+            latents; above 0 the latents keep what the demonstrator looked at, be it a few pixels.
+            Not part of the original.
+        progress: whether there is a head for the control steps until success, which planners on
+            sparse rewards want; not part of the original.
+        max_steps: steps to go are clipped here.
+        failures_count: whether steps of episodes without success count as ``max_steps`` to go;
+            they are left out otherwise.
+        dtype: of the products, "float32" or "bfloat16"; weights, norms, losses and states stay
+            float32.
+    """
+
+    size: str = "1M"
+    deter: int | None = None
+    hidden: int | None = None
+    classes: int | None = None
+    depth: int | None = None
+    units: int | None = None
+    stoch: int = 32
+    blocks: int = 8
+    prior_layers: int = 2
+    posterior_layers: int = 1
+    dynamics_layers: int = 1
+    mults: tuple[int, ...] = (2, 3, 4, 4)
+    kernel: int = 5
+    strided: bool = False
+    vector_layers: int = 3
+    reward_layers: int = 1
+    continue_layers: int = 1
+    progress_layers: int = 1
+    imitation_layers: int = 2
+    bins: int = 255
+    unimix: float = 0.01
+    free_nats: float = 1.0
+    horizon: int = 333
+    reconstruction_weight: float = 1.0
+    reward_weight: float = 1.0
+    continue_weight: float = 1.0
+    dynamics_weight: float = 1.0
+    representation_weight: float = 0.1
+    progress_weight: float = 1.0
+    imitation_weight: float = 0.0
+    reconstructed: float = 1.0
+    normalise: bool = False
+    progress: bool = False
+    max_steps: float = 300.0
+    failures_count: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {self.size!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
+        if self.bins % 2 == 0:
+            raise ValueError(f"bins must be odd, so that one of them is 0; got {self.bins}")
+        if not 0 < self.reconstructed <= 1:
+            raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
+        if self.imitation_weight < 0:
+            raise ValueError(f"imitation_weight must not be negative, got {self.imitation_weight}")
+        if self.horizon < 2:
+            raise ValueError(f"horizon must be at least 2, got {self.horizon}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {self.kernel}")
+
+    def width(self, name: str) -> int:
+        """One of the five sizes: the one set, or the one ``size`` stands for."""
+        value = getattr(self, name)
+        return SIZES[self.size][name] if value is None else int(value)
+
+    @property
+    def discount(self) -> float:
+        """What the continue head learns where the episode goes on."""
+        return 1.0 - 1.0 / self.horizon

@@ -1,0 +1,366 @@
+"""DreamerV3: encoder, RSSM, decoder and heads behind the world model protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mbrl_agents.algorithms.dreamer_v3.config import DreamerV3Config
+from mbrl_agents.algorithms.dreamer_v3.decoder import Decoder
+from mbrl_agents.algorithms.dreamer_v3.encoder import Encoder
+from mbrl_agents.algorithms.dreamer_v3.rolling import Rolling
+from mbrl_agents.algorithms.dreamer_v3.rssm import RSSM, State
+from mbrl_agents.data.spaces import action_size, observation_layout
+from mbrl_agents.nn.actions import ActionStatistics
+from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
+from mbrl_agents.nn.normaliser import Normaliser
+from mbrl_agents.nn.normed import Linear, dense_stack
+from mbrl_agents.nn.symlog import TwoHot
+from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What `DreamerV3Model.compute_loss` gives.
+
+    Attributes:
+        loss: scalar.
+        metrics: detached components by name.
+        states: posterior states ``(B, T, ...)``, detached.
+        features: ``(B, T, F)`` of these states, with their gradient.
+    """
+
+    loss: Tensor
+    metrics: Metrics
+    states: State
+    features: Tensor
+
+
+class DreamerV3Model(nn.Module):
+    """A recurrent model of discrete latents, learned by reconstruction.
+
+    Hafner et al. 2023 (arXiv:2301.04104), equations 3 to 5, with the architecture and constants of
+    the authors' later releases: a block-diagonal GRU, RMS norms, KL weights 1 and 0.1.
+
+    Its state is ``{"deter": (B, D), "stoch": (B, G, n)}``.  Latents are drawn where a method is
+    given a generator; without one the most likely are taken, so that planning and evaluation are
+    deterministic.  Discrete actions are one-hot vectors.
+
+    Args:
+        config: settings.
+        observation_space: a Box or a Dict of vectors and uint8 images.
+        action_space: a Box or a Discrete; Box actions are expected in [-1, 1].
+        generator: source of the initial weights, seeded with 0 when None.
+
+    Raises:
+        ValueError: for spaces it cannot read.
+    """
+
+    compiled = ("rssm.filter_step", "rssm.imagine_embedded", "encoder._look", "decoder.draw")
+    """Methods worth compiling, see `training.compiling.CompiledParts`."""
+
+    def __init__(
+        self,
+        config: DreamerV3Config,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        generator = generator or torch.Generator().manual_seed(0)
+        self.config = config
+        self.layout = observation_layout(observation_space, 2 ** len(config.mults))
+        self.action_size = action_size(action_space)
+        discrete = isinstance(action_space, spaces.Discrete)
+        self.actions = ActionStatistics(self.action_size, discrete=discrete)
+        if config.normalise:
+            self.normaliser = Normaliser(sum(self.layout.vectors.values()), floor=1e-3)
+        self.encoder = Encoder(config, self.layout, generator=generator)
+        self.rssm = RSSM(config, self.action_size, self.encoder.token_size, generator=generator)
+        self.feature_size = self.rssm.feature_size
+        latent = self.feature_size - self.rssm.deter
+        self.decoder = Decoder(config, self.layout, self.rssm.deter, latent, generator=generator)
+
+        def head(layers: int, outputs: int, scale: float) -> nn.Sequential:
+            units = config.width("units")
+            return nn.Sequential(
+                dense_stack(self.feature_size, units, layers, generator=generator),
+                Linear(units, outputs, scale=scale, generator=generator),
+            )
+
+        self.reward = head(config.reward_layers, config.bins, 0.0)
+        self.continues = head(config.continue_layers, 1, 1.0)
+        if config.progress:
+            self.progress = head(config.progress_layers, config.bins, 0.0)
+        if config.imitation_weight:
+            self.imitation = head(config.imitation_layers, self.action_size, 1.0)
+
+    @torch.no_grad()
+    def fit_statistics(self, batch: Batch) -> None:
+        """Note what recorded actions look like, for planners, and vectors if asked to."""
+        if self.config.normalise and self.layout.vectors:
+            flat = tree_map(lambda x: x.flatten(0, 1), batch.obs)
+            self.normaliser.fit(self.layout.stacked_vectors(flat)[batch.mask.flatten()])
+        label = batch.label[batch.mask]
+        taken = batch.mask & ~batch.is_first
+        self.actions.fit(batch.prev_action[taken], label[label.isfinite().all(-1)])
+
+    # -- the protocol -------------------------------------------------------------------
+
+    def initial(self, batch: int) -> State:
+        return self.rssm.initial(batch, self._device)
+
+    def observe(
+        self,
+        state: State,
+        obs: Observation,
+        prev_action: Tensor,
+        is_first: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> State:
+        with self.precision():
+            tokens = self.encoder(self._normalised(obs))[:, None]
+            states, _ = self.rssm.observe(
+                state,
+                tokens,
+                prev_action[:, None],
+                is_first[:, None],
+                self._noise((len(tokens), 1), generator),
+            )
+        return tree_map(lambda x: x[:, 0].float(), states)
+
+    def features(self, state: State) -> Tensor:
+        return self.rssm.features(state)
+
+    def imagine_step(
+        self, state: State, action: Tensor, *, generator: torch.Generator | None = None
+    ) -> State:
+        with self.precision():
+            after = self.rssm.imagine_step(state, action, self._noise((len(action),), generator))
+        return tree_map(Tensor.float, after)
+
+    def imagine(
+        self,
+        state: State,
+        actions: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        keep_features: bool = False,
+    ) -> Rollout:
+        """See `mbrl_agents.protocols.WorldModel.imagine`.
+
+        Args:
+            keep_features: whether the rollout holds features, which a search does not read.
+        """
+        with self.precision():
+            noise = self._noise(tuple(actions.shape[:2]), generator)
+            embedded = self.rssm.embed_action(actions)
+            # Time comes first, as it is imagined: heads then read memory in its order.
+            features: Tensor | None = None
+            heads = self._planned_on()
+            own = all(isinstance(head, nn.Sequential) for head in heads.values())
+            # The modules themselves serve a gradient, and heads that are not ours.
+            if torch.is_grad_enabled() or not self.rolls or not own:
+                features = self._imagined(state, embedded, noise)
+                reward, continues, steps = self.predict_heads(features)
+            else:
+                count = actions.shape[1]
+                if keep_features:
+                    features = embedded.new_empty(count, len(actions), self.feature_size)
+                outputs = None if features is None else features.unbind()
+                rolling = Rolling(self.rssm, state, count, heads, outputs)
+                for step in range(count):
+                    rolling.step(step, embedded[:, step], None if noise is None else noise[:, step])
+                rewards, lasting, to_go = zip(*map(self._outcomes, rolling.outputs()), strict=True)
+                reward, continues = torch.cat(rewards), torch.cat(lasting)
+                steps = torch.cat(to_go) if self.config.progress else None
+        return Rollout(
+            None if features is None else features.transpose(0, 1),
+            reward.t(),
+            continues.t(),
+            steps_to_go=None if steps is None else steps.t(),
+        )
+
+    @property
+    def rolls(self) -> bool:
+        """Whether `Rolling` computes what the modules would, and is quicker."""
+        return self.config.dtype == "float32" and not torch.compiler.is_compiling()
+
+    def _imagined(self, state: State, embedded: Tensor, noise: Tensor | None) -> Tensor:
+        """``(T, N, F)`` features after embedded actions ``(N, T, hidden)``."""
+        parts = self.rssm.recurrent_parts()
+        found = []
+        for step in range(embedded.shape[1]):
+            state = self.rssm.imagine_embedded(
+                state, embedded[:, step], None if noise is None else noise[:, step], parts
+            )
+            found.append(self.rssm.features(state))
+        return torch.stack(found).float()
+
+    def _planned_on(self) -> dict[str, nn.Sequential]:
+        """The heads that a rollout holds the outcome of."""
+        heads = {"reward": self.reward, "continues": self.continues}
+        return heads | ({"progress": self.progress} if self.config.progress else {})
+
+    def predict_heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Reward, probability to go on and steps to go ``(...)`` at ``features`` ``(..., F)``."""
+        return self._outcomes({name: head(features) for name, head in self._planned_on().items()})
+
+    def _outcomes(self, found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`predict_heads` from what the heads give."""
+        reward = TwoHot(found["reward"]).mean
+        lasting = torch.sigmoid(found["continues"][..., 0].float())
+        continues = (lasting / self.config.discount).clamp_max(1.0)
+        steps = None
+        if "progress" in found:
+            steps = TwoHot(found["progress"]).mean.clamp(0.0, self.config.max_steps)
+        return reward, continues, steps
+
+    def discounts(self, features: Tensor) -> Tensor:
+        """What the continue head predicts: probability to go on, times the discount."""
+        return torch.sigmoid(self.continues(features)[..., 0].float())
+
+    # -- training -----------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        batch: Batch,
+        state: State | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> ModelOutput:
+        """Training loss of a batch of sequences.
+
+        Args:
+            batch: ``(B, T, ...)``.
+            state: before the first step, where sequences go on from somewhere; leaves ``(B, ...)``.
+            generator: source of the latents; None takes the most likely.
+        """
+        size, length = batch.mask.shape
+        state = self.initial(size) if state is None else tree_map(Tensor.float, state)
+        with self.precision():
+            obs = self._normalised(tree_map(lambda x: x.flatten(0, 1), batch.obs))
+            tokens = self.encoder(obs)
+            states, posterior = self.rssm.observe(
+                state,
+                tokens.unflatten(0, (size, length)),
+                batch.prev_action,
+                batch.is_first,
+                self._noise((size, length), generator),
+            )
+            prior = self.rssm.prior_log_probs(states["deter"])
+            features = self.rssm.features(states)
+            parts = self._losses(batch, obs, features, posterior, prior, generator)
+        metrics = {name: value.detach() for name, (value, _) in parts.items()}
+        total = torch.stack([value * weight for value, weight in parts.values()]).sum()
+        with torch.no_grad():
+            weight = batch.mask.float()
+            metrics["loss"] = total.detach()
+            metrics["posterior_entropy"] = _mean(entropy(posterior).sum(-1), weight)
+            metrics["prior_entropy"] = _mean(entropy(prior).sum(-1), weight)
+            # Beside the two KL losses, which free nats bound from below.
+            metrics["kl"] = _mean(kl_divergence(posterior, prior), weight)
+            metrics["latent_use"], metrics["latent_live"] = latent_use(posterior, weight)
+            detached = tree_map(lambda x: x.detach().float(), states)
+        return ModelOutput(total, metrics, detached, features.float())
+
+    def _losses(
+        self,
+        batch: Batch,
+        obs: Observation,
+        features: Tensor,
+        posterior: Tensor,
+        prior: Tensor,
+        generator: torch.Generator | None,
+    ) -> dict[str, tuple[Tensor, float]]:
+        """Every part of the loss and its weight (equations 4 and 5)."""
+        config = self.config
+        seen = batch.mask.float()
+        drawn = self._drawn(seen.numel(), generator)
+        weight = {"vectors": seen.flatten(), "images": seen.flatten()}
+        if drawn is not None:
+            weight["images"] = weight["images"][drawn]
+        parts = {
+            name: (_mean(value, weight[name]), config.reconstruction_weight)
+            for name, value in self.decoder.losses(features.flatten(0, 1), obs, drawn).items()
+        }
+        reward = TwoHot(self.reward(features)).loss(batch.reward)
+        parts["reward"] = _mean(reward, seen), config.reward_weight
+        goes_on = (~batch.terminal).float() * config.discount
+        ends = F.binary_cross_entropy_with_logits(
+            self.continues(features)[..., 0].float(), goes_on, reduction="none"
+        )
+        parts["continue"] = _mean(ends, seen), config.continue_weight
+        if config.progress:
+            steps = batch.steps_to_go
+            if config.failures_count:
+                steps = steps.nan_to_num(nan=config.max_steps)
+            finite = steps.isfinite()
+            target = steps.nan_to_num(0.0).clamp_max(config.max_steps)
+            off = TwoHot(self.progress(features)).loss(target)
+            parts["progress"] = _mean(off, seen * finite), config.progress_weight
+        if config.imitation_weight:
+            shown = batch.label.isfinite().all(-1)
+            label = torch.where(shown[..., None], batch.label, 0.0)
+            action = torch.tanh(self.imitation(features).float())
+            off = F.smooth_l1_loss(action, label, reduction="none", beta=0.1).sum(-1)
+            parts["imitation"] = _mean(off, seen * shown), config.imitation_weight
+        # Free nats bound each step's sum over the categoricals, not each categorical.
+        dynamics = kl_divergence(posterior.detach(), prior).clamp_min(config.free_nats)
+        representation = kl_divergence(posterior, prior.detach()).clamp_min(config.free_nats)
+        parts["dynamics"] = _mean(dynamics, seen), config.dynamics_weight
+        parts["representation"] = _mean(representation, seen), config.representation_weight
+        return parts
+
+    # -- images -------------------------------------------------------------------------
+
+    def decode(self, state: State) -> Observation:
+        """Predicted observations: vectors, and images ``(B, height, width, channels)``."""
+        with self.precision():
+            decoded = self.decoder.decode(self.rssm.features(state))
+        return self._normalised(decoded, back=True)
+
+    # -- inside -------------------------------------------------------------------------
+
+    @property
+    def _device(self) -> torch.device:
+        return self.rssm.gates.bias.device
+
+    def _normalised(self, obs: Mapping[str, Tensor], *, back: bool = False) -> Observation:
+        """Observations ``(N, ...)`` with normalised vectors, or with their own units again."""
+        if not self.config.normalise or not self.layout.vectors:
+            return dict(obs)
+        stacked = self.layout.stacked_vectors(obs)
+        changed = self.normaliser.inverse(stacked) if back else self.normaliser(stacked)
+        parts = changed.split(list(self.layout.vectors.values()), 1)
+        return {**obs, **dict(zip(self.layout.vectors, parts, strict=True))}
+
+    def _drawn(self, count: int, generator: torch.Generator | None) -> Tensor | None:
+        """Rows of a flat training batch whose images are decoded; None for all."""
+        if generator is None or self.config.reconstructed == 1 or not self.layout.images:
+            return None
+        keep = max(1, round(self.config.reconstructed * count))
+        order = torch.rand(count, generator=generator, device=generator.device)
+        return order.topk(keep).indices.to(self._device)
+
+    def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor | None:
+        if generator is None:
+            return None
+        return gumbel((*shape, self.rssm.stoch, self.rssm.classes), generator, self._device)
+
+    def precision(self) -> torch.autocast:
+        """The context its products are computed in."""
+        half = self.config.dtype == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean."""
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)

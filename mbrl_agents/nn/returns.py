@@ -1,0 +1,33 @@
+"""Returns that mix one-step and longer estimates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def lambda_returns(
+    reward: Tensor, live: Tensor, value: Tensor, bootstrap: Tensor, mix: Tensor | float
+) -> Tensor:
+    """``R_t = r_{t+1} + live_{t+1} ((1 - mix) v_{t+1} + mix R_{t+1})``, ``R_T = bootstrap``.
+
+    Args:
+        reward, live, value: ``(B, T)`` of the states reached at 1..T: reward on arrival, discount
+            times probability to go on, value.
+        bootstrap: ``(B,)`` the return from the last of them on.
+        mix: lambda, or ``(B, T)`` one for each state (0 where what follows is unknown).
+
+    Returns:
+        ``(B, T)`` returns of the states at 0..T-1 (Hafner et al. 2020, arXiv:1912.01603,
+        equation 6, in its recursive form).
+    """
+    mix = torch.as_tensor(mix, device=reward.device).expand_as(reward)
+    base = reward + live * (1.0 - mix) * value
+    decay = live * mix
+    returns = [bootstrap]
+    for t in reversed(range(reward.shape[1])):
+        returns.append(base[:, t] + decay[:, t] * returns[-1])
+    return torch.stack(returns[:0:-1], 1)
+
+
+__all__ = ["lambda_returns"]

@@ -1,0 +1,1 @@
+"""A run: one method trained into a folder, and read back."""

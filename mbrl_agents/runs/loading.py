@@ -1,0 +1,180 @@
+"""Predictors of finished runs and of reference policies, in this process or in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from mbrl_agents.config import MethodConfig, resolve_config
+from mbrl_agents.data.collect import Predictor
+from mbrl_agents.data.episode import observation_shapes
+from mbrl_agents.registry import METHODS, AgentMethod, Method, lookup, resolve
+from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
+
+SEARCH = ("planner", "objective")
+"""Sections of the settings that no weights depend on."""
+
+
+@dataclass(frozen=True)
+class RunPredictor:
+    """Factory that reads a run's agent; picklable, so worker processes can use it.
+
+    Attributes:
+        folder: of a finished run.
+        method: another method on the same weights, such as "simple-cem" on those which
+            "simple-policy-cem" learned; None for the run's own.
+        overrides: planner and objective settings to change; see `load_run`.
+    """
+
+    folder: str
+    method: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    def __call__(self, env: gymnasium.Env) -> Predictor:
+        model = load_run(self.folder, self.method, self.overrides)
+        check_env(self.folder, model, env)
+        return model
+
+
+@dataclass(frozen=True)
+class ReferencePredictor:
+    """Factory of a reference policy: random actions, or the environment's own demonstrator."""
+
+    method: str
+
+    def __call__(self, env: gymnasium.Env) -> Predictor:
+        import mbrl_agents
+
+        agent: Predictor = mbrl_agents.make_agent(self.method, env)
+        return agent
+
+
+def predictor_factory(
+    method: str, folder: str | Path | None = None, overrides: Sequence[str] = ()
+) -> Callable[[gymnasium.Env], Predictor]:
+    """What builds the predictor of any method: untrained by name, the others from their run."""
+    if not lookup(METHODS, method, "method").train:
+        return ReferencePredictor(method)
+    if folder is None:
+        raise ValueError(f"{method} has to be trained first; give the folder of its run")
+    return RunPredictor(str(folder), method, tuple(overrides))
+
+
+def load_run(
+    folder: str | Path, method: str | None = None, overrides: Sequence[str] = ()
+) -> Predictor:
+    """The trained agent or baseline of a run folder.
+
+    Args:
+        method: build this method on the run's weights; None for the run's own method.
+        overrides: planner and objective settings of ``method``; those of another method are its
+            defaults, not the run's.  Everything that was trained stays as it was.
+
+    Raises:
+        FileNotFoundError: no finished run there.
+        ValueError: the run holds no weights for the method, or an override would need others.
+    """
+    info = RunInfo.read(folder)
+    own = lookup(METHODS, info.spec.method, "method")
+    asked = own if method is None else lookup(METHODS, method, "method")
+    if not asked.reads_weights_of(own):
+        raise ValueError(f"{folder} is a run of {own.name}; {asked.name} cannot use its weights")
+    model: Predictor = resolve(asked.load)(Path(folder), info, asked, overrides)
+    return model
+
+
+def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
+    """Refuse an environment that a run's agent cannot act in.
+
+    Raises:
+        ValueError: for observations of other keys or shapes, or other actions.
+    """
+    shown = observation_shapes(env.observation_space)
+    seen = observation_shapes(model.observation_space)
+    if shown != seen:
+        raise ValueError(
+            f"the run in {folder} was trained on the observations {seen}, but this environment "
+            f"shows {shown}"
+        )
+    if model.action_space != env.action_space:
+        raise ValueError(
+            f"the run in {folder} was trained on the actions {model.action_space}, but this "
+            f"environment takes {env.action_space}"
+        )
+
+
+def load_baseline(
+    folder: Path, info: RunInfo, asked: Method, overrides: Sequence[str]
+) -> Predictor:
+    """A baseline, by the class of Stable-Baselines3 that it derives from."""
+    import stable_baselines3
+
+    algorithm = getattr(stable_baselines3, info.algorithm)
+    model: Predictor = algorithm.load(folder / BASELINE_FILE, device="cpu")
+    return model
+
+
+def load_agent(
+    folder: Path, info: RunInfo, asked: AgentMethod, overrides: Sequence[str]
+) -> Predictor:
+    """A model-based agent, acting as ``asked`` and ``overrides`` say."""
+    from mbrl_agents.agents.agent import Agent
+    from mbrl_agents.agents.saving import read_saved
+
+    saved = read_saved(folder)
+    same = asked.name == info.spec.method
+    if not same or overrides:
+        # A suite leaves planner settings out of the training and gives them at evaluation.
+        given = [*(info.spec.overrides if same else ()), *overrides]
+        saved = replace(saved, config=_acting_config(saved.config, asked, given))
+    return Agent.from_saved(saved)
+
+
+def check_acting_overrides(method: str, overrides: Sequence[str]) -> None:
+    """Refuse settings that a trained run cannot change any more.
+
+    Raises:
+        ValueError: for one outside the planner and the objective.
+    """
+    for override in overrides:
+        if override.split(".")[0] not in SEARCH:
+            key = override.partition("=")[0]
+            raise ValueError(
+                f"{key} was settled when the run of {method} was trained; only planner. and "
+                "objective. settings can change afterwards (`mbrl train` sets the others)"
+            )
+
+
+def _acting_config(
+    trained: MethodConfig, asked: AgentMethod, overrides: Sequence[str]
+) -> MethodConfig:
+    """The settings of ``asked``, with everything that was trained as it was trained."""
+    resolved = resolve_config(asked.name, overrides)
+    kept = {
+        name: trained.sections[name]
+        for name in resolved.sections
+        if name not in SEARCH and name in trained.sections
+    }
+    for override in overrides:
+        key, _, _ = override.partition("=")
+        section, _, name = asked.shortcuts.get(key, key).partition(".")
+        if name and section in kept:
+            wanted = getattr(resolved.sections[section], name)
+            if wanted != getattr(kept[section], name):
+                check_acting_overrides(trained.method, [override])
+    return replace(resolved, sections={**resolved.sections, **kept})
+
+
+__all__ = [
+    "ReferencePredictor",
+    "RunPredictor",
+    "check_acting_overrides",
+    "load_agent",
+    "load_baseline",
+    "load_run",
+    "predictor_factory",
+]

@@ -1,0 +1,111 @@
+"""Cloning a demonstrator's actions on the features of a world model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.data.recorded import RecordedEpisodes
+from mbrl_agents.policies.cloned import ClonedPolicy
+from mbrl_agents.protocols import Batch, Metrics, WorldModel, tree_map
+from mbrl_agents.training.fit import FitPhase, FitSettings
+
+AT_ONCE = 32
+"""Episodes that are filtered together."""
+
+
+class CloneFit(FitPhase):
+    """Fits a policy to the labels of recorded steps, on the features of a fitted world model.
+
+    Args:
+        policy: trained in place.
+        model: filters the episodes; stays as it is.
+        settings: of training.
+        seed: of batches.
+    """
+
+    needs_labels = True
+
+    def __init__(
+        self, policy: ClonedPolicy, model: WorldModel[Any], settings: FitSettings, *, seed: int
+    ) -> None:
+        rate = settings.policy_learning_rate
+        super().__init__(
+            "policy",
+            settings.schedule(settings.policy_steps),
+            policy,
+            settings,
+            seed=seed,
+            learning_rate=settings.learning_rate if rate is None else rate,
+            keep_best=settings.keep_best,
+        )
+        self.policy, self.model = policy, model
+        self._encoded: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def prepare(self, data: RecordedEpisodes, *, refit: bool) -> None:
+        self._encoded = {}
+        if not refit:
+            self.policy.fit_statistics(data.labels.to(self.device))
+
+    def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
+        super().begin(buffer, updates, seed=seed + 1, refit=refit)
+
+    def end(self, buffer: SequenceBuffer) -> dict[str, float]:
+        found = super().end(buffer)
+        self._encoded = {}
+        return found
+
+    def compute_loss(
+        self, data: RecordedEpisodes, generator: torch.Generator
+    ) -> tuple[Tensor, Metrics]:
+        features, labels = self._pairs(data)
+        size = self.settings.policy_batch_size
+        draw = torch.randint(len(labels), (size,), generator=generator).to(labels.device)
+        return self.policy.compute_loss(features[draw], labels[draw], generator=generator)
+
+    def held_out(self, data: RecordedEpisodes) -> dict[str, float]:
+        pairs = self._pairs(data)
+        if not len(pairs[1]):
+            return {}
+        _, metrics = self.policy.compute_loss(*pairs)
+        return {k: float(v) for k, v in metrics.items()} | self.policy.diagnose(*pairs)
+
+    def _pairs(self, data: RecordedEpisodes) -> tuple[Tensor, Tensor]:
+        if id(data) not in self._encoded:
+            self._encoded[id(data)] = encode(self.model, data, self.device)
+        return self._encoded[id(data)]
+
+
+@torch.no_grad()
+def encode(
+    model: WorldModel[Any], data: RecordedEpisodes, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Features ``(N, F)`` and labels ``(N, A)`` of all labelled steps.
+
+    The model filters each episode from its start, as it will when it acts.
+    """
+    features, labels = [], []
+    for episodes in torch.arange(len(data.first)).split(AT_ONCE):
+        batch = data.whole(episodes).to(device)
+        states = filtered(model, batch)
+        keep = batch.mask & batch.label.isfinite().all(-1)
+        features.append(model.features(states)[keep])
+        labels.append(batch.label[keep])
+    return torch.cat(features), torch.cat(labels)
+
+
+def filtered(model: WorldModel[Any], batch: Batch) -> Any:
+    """States ``(B, T, ...)`` of sequences, observed one step after another from the start."""
+    state = model.initial(len(batch))
+    found = []
+    for step in range(batch.reward.shape[1]):
+        obs = tree_map(lambda x, t=step: x[:, t], batch.obs)
+        state = model.observe(state, obs, batch.prev_action[:, step], batch.is_first[:, step])
+        found.append(state)
+    return tree_map(lambda *parts: torch.stack(parts, 1), found[0], *found[1:])
+
+
+__all__ = ["CloneFit", "encode", "filtered"]

@@ -1,1 +1,0 @@
-"""World models: one module each; see `mbrl_agents.registry` for their names."""

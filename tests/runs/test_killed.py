@@ -1,0 +1,217 @@
+"""Training processes killed without notice end where undisturbed ones end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killable import train
+from typer.testing import CliRunner
+
+from mbrl_agents.agents.saving import CHECKPOINT, decisive_files
+from mbrl_agents.cli.main import app
+from mbrl_agents.training.checkpoints import load_meta, load_tensors
+
+pytestmark = pytest.mark.slow
+
+TOY = "toy_reach:ToyReach-v0"
+MODEL = [
+    "world_model.deter=32",
+    "world_model.hidden=16",
+    "world_model.units=16",
+    "world_model.stoch=4",
+    "training.batch_size=4",
+    "training.sequence_length=8",
+]
+ONLINE = [
+    *MODEL,
+    "training.learning_starts=40",
+    "training.train_ratio=4",
+    "training.log_every=35",
+    "training.warmup=5",
+    "training.learning_rate=1e-3",
+    "actor_critic.imagination=3",
+]
+OFFLINE = [
+    *MODEL,
+    "training.model_steps=20",
+    "training.policy_steps=20",
+    "training.log_every=6",
+    "training.checkpoint_every=4",
+]
+SIMPLE = [
+    "world_model.hidden=[16]",
+    "world_model.head_hidden=[16]",
+    "world_model.outcome_hidden=[16]",
+    "planner.horizon=3",
+    "planner.samples=8",
+    "planner.elites=2",
+    "planner.iterations=1",
+    "training.model_steps=60",
+    "training.batch_size=12",
+    "training.checkpoint_every=25",
+    "training.log_every=40",
+    "training.random_steps=0",
+    "training.round_steps=45",
+    "training.refit_steps=6",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("kill") / "data"
+    command = ["collect", str(folder), "--env", TOY, "--episodes", "6", "--workers", "1"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    return folder
+
+
+def online(out: Path) -> list:
+    """In rings of eight files, the first of which are forgotten."""
+    settings = ["training.checkpoint_every=30", "training.replay_size=120"]
+    return ["dreamer", "--env", TOY, "--steps", 200, "--out", out, *settings, *ONLINE]
+
+
+def both(out: Path, data: Path) -> list:
+    """Recorded episodes first, then own experience."""
+    return ["dreamer", "--data", data, "--env", TOY, "--steps", 90, "--out", out,
+            "training.updates=10", "training.checkpoint_every=4", *ONLINE]  # fmt: skip
+
+
+def offline(out: Path, data: Path) -> list:
+    return ["dreamer-policy", "--data", data, "--out", out, *OFFLINE]
+
+
+def actor(out: Path, data: Path) -> list:
+    """A prior that is trained in imagination."""
+    return ["dreamer-actor-cem", "--data", data, "--out", out, "imagination.imagination=3",
+            "actor.units=16", "training.policy_batch_size=64", *OFFLINE]  # fmt: skip
+
+
+def simple(out: Path, data: Path) -> list:
+    """Fitted to recorded episodes, and again and again to own experience beside them."""
+    return ["simple-cem", "--data", data, "--env", TOY, "--steps", 170, "--out", out, *SIMPLE]
+
+
+def commands(data: Path) -> dict[str, Callable[[Path], list]]:
+    return {
+        "online": online,
+        "offline": lambda out: offline(out, data),
+        "both": lambda out: both(out, data),
+        "actor": lambda out: actor(out, data),
+        "simple": lambda out: simple(out, data),
+    }
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for file in decisive_files(run)[1:]:
+        tensors, _ = load_tensors(file)
+        found |= {f"{file.stem}/{key}": value for key, value in tensors.items()}
+    return found
+
+
+def rows(run: Path) -> list[tuple[str, ...]]:
+    """The log without wall times."""
+    with (run / "training_logs.csv").open(newline="") as stream:
+        return [tuple(row) for row in csv.reader(stream)]
+
+
+def check_same(whole: Path, killed: Path) -> None:
+    left, right = weights(whole), weights(killed)
+    assert left.keys() == right.keys()
+    assert {name.split("/")[0] for name in left} >= {"world_model"}
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    assert rows(whole) == rows(killed)
+    assert max(Counter(row[:3] for row in rows(killed)).values()) == 1
+    partial = [p for p in killed.rglob(".*") if p.is_file()]
+    assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
+
+
+KINDS = ["online", "offline", "both", "actor", "simple"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_twice_at_any_moment(kind, data, tmp_path):
+    command = commands(data)[kind]
+    assert train(command(tmp_path / "whole")) == 0
+    took = json.loads((tmp_path / "whole" / "run.json").read_text())["train_seconds"]
+    draw = np.random.default_rng(KINDS.index(kind))
+    codes = [
+        train(command(tmp_path / "killed"), kill_after=took * share)
+        for share in draw.uniform(0.1, 0.4, 2)
+    ]
+    # How fast the machine is just now decides whether the second comes in time.
+    assert -9 in codes
+    assert train(command(tmp_path / "killed")) == 0
+    check_same(tmp_path / "whole", tmp_path / "killed")
+
+
+WRITES = {
+    "online": [
+        ("000001.steps", 1),
+        ("000003.steps", 1),
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 3),
+        ("000011.steps", 1),
+        ("world_model.safetensors", 1),
+        ("run.json", 1),
+    ],
+    "offline": [
+        # Of five checkpoints of the world model, and as many of the policy.
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 4),
+        (CHECKPOINT, 3),
+        ("world_model.safetensors", 1),
+        ("run.json", 1),
+    ],
+    "actor": [
+        (CHECKPOINT, 6),
+        (CHECKPOINT, 3),
+        ("policy.safetensors", 1),
+    ],
+    "both": [
+        # Two within the fit and one at its end; then those of own experience.
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 2),
+    ],
+    "simple": [
+        (CHECKPOINT, 2),
+        ("000001.steps", 1),
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 2),
+        ("world_model.safetensors", 1),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_killed_while_it_writes(kind, data, tmp_path):
+    """With a whole and with half a file written, at checkpoints and between their files."""
+    command = commands(data)[kind]
+    assert train(command(tmp_path / "whole")) == 0
+    codes = [
+        train(command(tmp_path / "killed"), kill_at_file=name, nth=nth, half=bool(number % 2))
+        for number, (name, nth) in enumerate(WRITES[kind])
+    ]
+    assert codes == [-9] * len(codes)
+    assert train(command(tmp_path / "killed")) == 0
+    check_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_steps_of_own_experience_are_written_once(tmp_path):
+    assert train(online(tmp_path)) == 0
+    meta = load_meta(tmp_path / CHECKPOINT)["buffer"]
+    count, steps = meta["count"][0], meta["steps"]
+    needed = range((count - 120) // steps["block"], -(-count // steps["block"]))
+    assert sorted(map(int, steps["files"])) == list(needed)
+    assert {path.name for path in (tmp_path / "replay").iterdir()} == set(steps["files"].values())
+    # A file for every block that was begun, none of them written anew.
+    assert sorted(steps["files"].values()) == [f"{number + 1:06d}.steps" for number in needed]
