@@ -198,6 +198,7 @@ def component(module: str, name: str, config: str = "") -> Component:
 
 
 WORLD_MODELS = {
+    "dreamer_v1": component("algorithms.dreamer_v1", "DreamerV1Model", "DreamerV1Config"),
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
 }
@@ -331,6 +332,14 @@ METHODS: dict[str, Method] = {
             planner="policy-guided-cem",
             objective="return",
             shortcuts={"size": "world_model.size"},
+        ),
+        _dreamer("dreamer-v1", "DreamerV1: Gaussian latents, gradients through the dynamics", 1),
+        _dreamer(
+            "dreamer-v1-cem",
+            "random CEM over DreamerV1 latents, PlaNet's way, from its own experience",
+            1,
+            planner="cem",
+            objective="return",
         ),
         BaselineMethod(
             "sb3-sac",
