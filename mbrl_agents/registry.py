@@ -199,6 +199,7 @@ def component(module: str, name: str, config: str = "") -> Component:
 
 WORLD_MODELS = {
     "dreamer_v1": component("algorithms.dreamer_v1", "DreamerV1Model", "DreamerV1Config"),
+    "dreamer_v2": component("algorithms.dreamer_v2", "DreamerV2Model", "DreamerV2Config"),
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
 }
@@ -338,6 +339,14 @@ METHODS: dict[str, Method] = {
             "dreamer-v1-cem",
             "random CEM over DreamerV1 latents, PlaNet's way, from its own experience",
             1,
+            planner="cem",
+            objective="return",
+        ),
+        _dreamer("dreamer-v2", "DreamerV2: discrete latents, KL balancing, REINFORCE", 2),
+        _dreamer(
+            "dreamer-v2-cem",
+            "random CEM over DreamerV2 latents, from its own experience",
+            2,
             planner="cem",
             objective="return",
         ),
