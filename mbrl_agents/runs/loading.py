@@ -11,7 +11,7 @@ import gymnasium
 
 from mbrl_agents.config import MethodConfig, resolve_config
 from mbrl_agents.data.collect import Predictor
-from mbrl_agents.data.episode import observation_shapes
+from mbrl_agents.data.episode import alike, observation_shapes
 from mbrl_agents.registry import METHODS, AgentMethod, Method, lookup, resolve
 from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
 
@@ -90,12 +90,14 @@ def load_run(
 def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
     """Refuse an environment that a run's agent cannot act in.
 
+    A vectorised environment showed an agent its images channels first; it takes them either way.
+
     Raises:
         ValueError: for observations of other keys or shapes, or other actions.
     """
     shown = observation_shapes(env.observation_space)
     seen = observation_shapes(model.observation_space)
-    if shown != seen:
+    if shown.keys() != seen.keys() or not all(alike(seen[key], shown[key]) for key in shown):
         raise ValueError(
             f"the run in {folder} was trained on the observations {seen}, but this environment "
             f"shows {shown}"

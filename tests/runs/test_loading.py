@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
 
 from mbrl_agents.data.collect import Collection, collect_to_folder
 from mbrl_agents.data.parallel import make_env
-from mbrl_agents.runs.loading import RunPredictor, load_run
+from mbrl_agents.runs.loading import RunPredictor, check_env, load_run
 from mbrl_agents.runs.spec import RunSpec
 from mbrl_agents.runs.training import train_run
 
@@ -65,3 +67,17 @@ def test_environments_of_other_spaces_are_refused(trained):
 
     with pytest.raises(ValueError, match=r"trained on the actions .* this environment takes"):
         predictor(Weaker())
+
+
+def test_images_may_have_their_channels_at_either_end():
+    """Vectorised environments show channels first, where the evaluated one shows them last."""
+
+    def shows(*shape: int) -> SimpleNamespace:
+        image = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        space = gymnasium.spaces.Dict({"image": image})
+        return SimpleNamespace(observation_space=space, action_space=gymnasium.spaces.Discrete(2))
+
+    check_env("run", shows(3, 64, 64), shows(64, 64, 3))
+    check_env("run", shows(64, 64, 3), shows(3, 64, 64))
+    with pytest.raises(ValueError, match="this environment shows"):
+        check_env("run", shows(3, 64, 64), shows(32, 32, 3))
