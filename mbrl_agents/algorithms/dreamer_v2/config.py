@@ -150,8 +150,7 @@ class DreamerV2TrainingConfig(TrainingSettings):
         pretrain: updates of the first turn, when ``random_steps`` have been taken.
         updates: of an offline ``fit``.
         decay_updates: updates over which all learning rates fall linearly to a twentieth; 0 keeps
-            them.  Without it a policy that is optimal now and then is not so at the end: few
-            updates with high rates leave actor and critic no time to settle.
+            them.  Not part of the original.
     """
 
     learning_rate: float = 2e-4
