@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agents.envs import register_envs
-from mbrl_agents.registry import load_entry_points, methods
+from mbrl_agents.plugins import load_entry_points
+from mbrl_agents.registry import methods
 
 if TYPE_CHECKING:
     from mbrl_agents.factories import load, make_agent, make_planner, make_world_model

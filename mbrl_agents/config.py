@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mbrl_agents.registry import METHODS, Method, did_you_mean, lookup, resolve
+from mbrl_agents.names import did_you_mean, lookup, resolve
+from mbrl_agents.registry import METHODS, Method
 
 PRESETS_FILE = "presets.yaml"
 

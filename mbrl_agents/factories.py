@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agents.config import build_config
-from mbrl_agents.registry import METHODS, PLANNERS, WORLD_MODELS, lookup, resolve
+from mbrl_agents.names import lookup, resolve
+from mbrl_agents.registry import METHODS, PLANNERS, WORLD_MODELS
 
 if TYPE_CHECKING:
     from gymnasium import spaces

@@ -1,23 +1,17 @@
 """Names to implementations: components, and the methods put together from them.
 
 Everything is a string until somebody asks for it, so that listing methods needs no torch.  A new
-algorithm is a folder and a few lines here.  Other packages add theirs through entry points of the
-group ``mbrl_agents``: each names a function without arguments that calls `add_method`,
-`add_world_model`, `add_planner` or `add_objective`, or registers environments with Gymnasium.
+algorithm is a folder and a few lines here; other packages add theirs by `add_method` and its
+siblings, see `mbrl_agents.plugins`.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.metadata
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-GROUP = "mbrl_agents"
-"""Of the entry points by which other packages add to this registry."""
+from mbrl_agents.names import lookup, resolve
 
 
 @dataclass(frozen=True)
@@ -432,44 +426,3 @@ def _add(table: dict[str, Any], name: str, entry: Any, what: str) -> None:
     if table.get(name, entry) != entry:
         raise ValueError(f"there is a {what} {name!r} already")
     table[name] = entry
-
-
-def load_entry_points() -> None:
-    """Let other packages add theirs; one that fails is reported and left out."""
-    for point in importlib.metadata.entry_points(group=GROUP):
-        try:
-            point.load()()
-        except Exception as error:  # somebody else's code must not stop ours
-            warnings.warn(
-                f"the entry point {point.name!r} of group {GROUP} ({point.value}) failed: "
-                f"{type(error).__name__}: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
-
-# -- names --------------------------------------------------------------------------------
-
-
-def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
-    """``table[name]``.
-
-    Raises:
-        ValueError: for an unknown name, with the valid ones and the nearest.
-    """
-    if name in table:
-        return table[name]
-    valid = ", ".join(sorted(table))
-    raise ValueError(f"unknown {what} {name!r}{did_you_mean(name, table)} (valid: {valid})")
-
-
-def did_you_mean(name: Any, names: Any, cutoff: float = 0.6) -> str:
-    """``; did you mean 'X'?`` for the nearest of ``names``, or nothing."""
-    close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=cutoff)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def resolve(target: str) -> Any:
-    """The object behind ``module:name``."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -20,8 +20,9 @@ from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.agents.saving import SavedAgent, read_saved, write_run, zip_bytes
 from mbrl_agents.config import MethodConfig, resolve_config
 from mbrl_agents.data.files import atomic
+from mbrl_agents.names import resolve
 from mbrl_agents.protocols import Algorithm, Objective, Planner
-from mbrl_agents.registry import OBJECTIVES, PLANNERS, agent_method, resolve
+from mbrl_agents.registry import OBJECTIVES, PLANNERS, agent_method
 
 Self = TypeVar("Self", bound="BaseAgent")
 

@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.registry import ReferenceMethod, resolve
+from mbrl_agents.names import resolve
+from mbrl_agents.registry import ReferenceMethod
 
 
 def make_reference(

@@ -13,7 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.episode import Episode, check_spaces
-from mbrl_agents.registry import BaselineMethod, resolve
+from mbrl_agents.names import resolve
+from mbrl_agents.registry import BaselineMethod
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import gymnasium
 from mbrl_agents.config import MethodConfig, resolve_config
 from mbrl_agents.data.collect import Predictor
 from mbrl_agents.data.episode import alike, observation_shapes
-from mbrl_agents.registry import METHODS, AgentMethod, Method, lookup, resolve
+from mbrl_agents.names import lookup, resolve
+from mbrl_agents.registry import METHODS, AgentMethod, Method
 from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
 
 SEARCH = ("planner", "objective")

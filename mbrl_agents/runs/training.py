@@ -27,7 +27,8 @@ from mbrl_agents.data.parallel import make_env
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
 from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
 from mbrl_agents.evaluation.learning_curve import LearningCurve
-from mbrl_agents.registry import METHODS, Method, lookup, resolve
+from mbrl_agents.names import lookup, resolve
+from mbrl_agents.registry import METHODS, Method
 from mbrl_agents.runs.data import count_run_episodes, read_run_episodes
 from mbrl_agents.runs.spec import BASELINE_FILE, RUN_FILE, RunInfo, RunSpec, difference
 from mbrl_agents.training.checkpoints import atomic, write_text

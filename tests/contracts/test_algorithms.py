@@ -26,8 +26,9 @@ from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.actions import ActionCodec
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.names import resolve
 from mbrl_agents.protocols import ActionPrior, Algorithm, Phase, Schedule, WorldModel, tree_map
-from mbrl_agents.registry import METHODS, AgentMethod, resolve
+from mbrl_agents.registry import METHODS, AgentMethod
 from mbrl_agents.training.trainer import LEARN, Trainer
 
 B = 3

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import gymnasium
 import pytest
 
-from mbrl_agents import make_agent, make_planner, make_world_model, methods, registry
+from mbrl_agents import make_agent, make_planner, make_world_model, methods
 from mbrl_agents.config import resolve_config
+from mbrl_agents.names import resolve
+from mbrl_agents.plugins import GROUP, load_entry_points
 from mbrl_agents.registry import (
     METHODS,
     OBJECTIVES,
@@ -25,8 +27,6 @@ from mbrl_agents.registry import (
     add_objective,
     add_planner,
     add_world_model,
-    load_entry_points,
-    resolve,
 )
 
 TABLES = (METHODS, WORLD_MODELS, PLANNERS, OBJECTIVES)
@@ -185,7 +185,7 @@ class TestEntryPoints:
             load_entry_points()
 
     def test_they_are_loaded_with_the_package(self):
-        assert registry.GROUP == "mbrl_agents"
+        assert GROUP == "mbrl_agents"
         from mbrl_agents import load_entry_points as called
 
         assert called is load_entry_points

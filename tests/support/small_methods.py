@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from mbrl_agents.registry import METHODS, WORLD_MODELS, AgentMethod, resolve
+from mbrl_agents.names import resolve
+from mbrl_agents.registry import METHODS, WORLD_MODELS, AgentMethod
 
 VECTORS = spaces.Dict(
     {

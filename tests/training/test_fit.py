@@ -13,8 +13,9 @@ from torch import nn
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.names import resolve
 from mbrl_agents.protocols import Algorithm, Schedule
-from mbrl_agents.registry import agent_method, resolve
+from mbrl_agents.registry import agent_method
 from mbrl_agents.training.checkpoints import atomic, load_tensors
 from mbrl_agents.training.fit import FitPhase, FitSettings
 from mbrl_agents.training.trainer import Trainer

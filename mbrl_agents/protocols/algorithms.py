@@ -1,0 +1,149 @@
+"""What an algorithm is: modules, a way to act, and phases of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from mbrl_agents.protocols.models import Metrics, Observation, WorldModel
+from mbrl_agents.protocols.planning import ActionPrior
+
+if TYPE_CHECKING:
+    from mbrl_agents.data.buffer import SequenceBuffer
+
+Carry = Any
+"""What acting carries from step to step: a pytree, batch first."""
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """A published system: what it consists of, how it acts, and how it learns.
+
+    Built as ``Class(sections, observation_space, action_space, seed=...)``, where ``sections`` are
+    the configs its entry in the registry names, by section.
+
+    Attributes:
+        modules: trained modules by name; each becomes a file of a saved agent.
+        world_model: what a planner searches in.
+        prior: where a planner's search may start, or None.
+        value: ``(..., F)`` features to ``(...)`` returns from there on, or None; a planner's
+            rollouts carry it where its objective reads a value.
+        extras: shape and dtype of what is stored beside each recorded step, by name; empty where
+            training begins every sequence from nothing.
+        phases: of training, in order.
+    """
+
+    modules: Mapping[str, nn.Module]
+    world_model: WorldModel[Any]
+    prior: ActionPrior | None
+    value: Callable[[Tensor], Tensor] | None
+    extras: Mapping[str, tuple[tuple[int, ...], Any]]
+    phases: Sequence[Phase]
+
+    def initial(self, batch: int) -> Carry:
+        """What acting carries before the first observation."""
+        ...
+
+    def act(
+        self,
+        carry: Carry,
+        obs: Observation,
+        prev_action: Tensor,
+        is_first: Tensor,
+        *,
+        explore: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Carry]:
+        """Normalised actions ``(B, A)`` of the algorithm's own policy, and the next carry.
+
+        Args:
+            carry, obs, prev_action, is_first: as `WorldModel.observe` takes them.
+            explore: whether to add the noise that experience is gathered with.
+            generator: source of latents and actions; None takes the most likely of both.
+
+        Raises:
+            ValueError: for an algorithm that acts through a planner only.
+        """
+        ...
+
+    def extras_of(self, carry: Carry) -> Mapping[str, Tensor]:
+        """What is stored beside the step that ``carry`` has just seen, ``(B, ...)`` by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a phase is due.
+
+    Attributes:
+        updates: of an offline fit.
+        start: environment steps before the first turn of ``learn``.
+        every: environment steps between turns.
+        per_turn: updates of each turn; fractions add up.
+        first: updates of the first turn, ``per_turn`` when None.
+    """
+
+    updates: int
+    start: int = 0
+    every: int = 1
+    per_turn: float = 1.0
+    first: int | None = None
+
+
+@runtime_checkable
+class Phase(Protocol):
+    """One part of an algorithm's training: gradient steps, or generations of a search.
+
+    A *turn* is a number of updates in a row: an offline fit is one turn, ``learn`` gives a phase
+    one turn after another, in step with the environments.
+
+    Attributes:
+        name: of logs and checkpoints.
+        schedule: when it is due.
+        needs_labels: whether it learns from a demonstrator's actions only.
+    """
+
+    name: str
+    schedule: Schedule
+    needs_labels: bool
+
+    def ready(self, buffer: SequenceBuffer) -> bool:
+        """Whether there is enough data for an update."""
+        ...
+
+    def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
+        """A turn of ``updates`` begins.
+
+        Args:
+            seed: of what the turn draws, where a turn has draws of its own.
+            refit: whether an earlier turn was finished: normalisers then stay as they are.
+        """
+        ...
+
+    def update(self, buffer: SequenceBuffer) -> Metrics:
+        """One update.
+
+        Raises:
+            FloatingPointError: when a gradient is not finite.
+        """
+        ...
+
+    def evaluate(self, buffer: SequenceBuffer) -> dict[str, float]:
+        """Metrics on held-out data; empty where nothing is held out."""
+        ...
+
+    def end(self, buffer: SequenceBuffer) -> dict[str, float]:
+        """The turn is over; returns metrics on held-out data where weights were changed by it."""
+        ...
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What the phase goes on from beside the algorithm's modules: tensors, and JSON values."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Take back what `tensors` gave."""
+        ...
