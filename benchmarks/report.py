@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_agents.config import resolve_config
+from mbrl_agents.data.conditions import merged
 from mbrl_agents.evaluation.learning_curve import CURVE_FILE, CurvePoint, read_curve
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
@@ -53,6 +54,7 @@ def write_report(suite: Suite, outcome: Outcome, folder: str | Path) -> dict[str
             entry, records = _row_summary(suite, env, row, cells, outcome)
             summary["methods"].append(entry)
             lines.extend(json.dumps(record) for record in records)
+    summary["conditions"] = merged(entry.get("conditions") for entry in summary["methods"])
     (folder / "episodes.jsonl").write_text("".join(f"{x}\n" for x in lines), encoding="utf-8")
     (folder / "summary.md").write_text(markdown(summary) + "\n", encoding="utf-8")
     write_json(folder / "summary.json", summary)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mbrl_agents.data.conditions import sentence
+
 _STATES = {"benchmark": "official initial states", "random": "random initial states"}
 
 
@@ -39,7 +41,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
     header += ["return, mean ± std"] * returns
     header += ["mean by seed"] * (returns and seeds)
     header += [] if target is None else [f"at least {target:g}"]
-    header += ["reward/step (best)"] * (not returns)
+    header += ["return (best)"] * (not returns)
     header += ["plan ms p50 / p95", "parameters", "train s", "env steps"]
     rows = []
     for entry in entries:
@@ -51,9 +53,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row += [f"{entry['return_mean']:.1f} ± {entry['return_std']:.1f}"] * returns
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
-        row += [f"{entry['reward_per_step_mean']:.2f} ({entry['reward_per_step_best']:.2f})"] * (
-            not returns
-        )
+        row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
         row += [
             f"{entry['plan_ms_p50']:.1f} / {entry['plan_ms_p95']:.1f}",
             f"{entry['parameters']:,}" if entry["parameters"] else "-",
@@ -104,9 +104,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if any(entry["successes"] is None or "target" in entry for entry in finished):
         tested += "; the standard deviation is over all episodes"
     parts = [tested + ". "]
-    assets = sorted({e["assets"] for e in summary["methods"] if e.get("assets")})
-    if assets:
-        parts[-1] += f"Assets: {', '.join(assets)}. "
+    if summary.get("conditions"):
+        parts[-1] += f"Conditions: {sentence(summary['conditions'])}. "
     parts[-1] += (
         "Planning time is the wall time of `predict` with one thread per process, while up to "
         f"{summary['workers']} such processes shared {summary['cores']} cores."

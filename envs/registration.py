@@ -26,7 +26,7 @@ class EnvDefaults:
 
 
 DEFAULTS = {
-    suite.env_id: EnvDefaults({"obs": "pose", "reward": "dense"}, init="benchmark")
+    suite.env_id: EnvDefaults({"obs": "pose", "reward": "progress"}, init="benchmark")
     for suite in SUITES.values()
 }
 """Of the environments registered here, by id."""

@@ -15,7 +15,7 @@ from .bddl import describe
 from .expert import Expert, expert_for
 from .observation import OBSERVATIONS, observation_space, pose_vector, robot_pose
 from .rendering import SceneRenderer
-from .reward import REWARDS, dense_reward, sparse_reward
+from .reward import REWARDS, make_reward
 from .simulation import Simulation
 from .suites import get_suite
 
@@ -49,7 +49,9 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         suite: "libero_spatial", "libero_object", "libero_goal", "libero_10" or "libero_90".
         task: index or name; None draws one of the suite's tasks at each reset.
         obs: "pose", "robot_pose" or "image".
-        reward: "sparse" (1 at success) or "dense" (see ``reward.dense_reward``).
+        reward: "sparse" (1 at success), "progress" (the change of how far the task has come, and
+            10 at success) or "dense" (the course's, which pays more for hovering than for
+            finishing); see ``reward.ProgressReward`` and ``reward.DenseReward``.
         init: "random" draws from the task's own placement regions; "benchmark" uses the official
             init states, in order of reset or as ``reset(options={"init_state": k})`` says.
         assets: "auto", "primitive" or "official" (see ``assets.resolve_assets``).
@@ -94,7 +96,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     ) -> None:
         self._suite = get_suite(suite)
         _check("obs", obs, OBSERVATIONS)
-        _check("reward", reward, REWARDS)
+        _check("reward", reward, tuple(REWARDS))
         _check("init", init, INITS)
         if render_mode is not None:
             _check("render_mode", render_mode, self.metadata["render_modes"])
@@ -108,7 +110,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
                 f"{image_size}, {render_size} and {settle_steps}"
             )
         self._fixed_task = None if task is None else self._suite.task_index(task)
-        self._obs, self._reward, self._init = obs, reward, init
+        self._obs, self._init = obs, init
+        self._reward = make_reward(reward)
         self._cameras, self._image_size = tuple(cameras), image_size
         self._settle_steps = settle_steps
         self.render_mode, self._render_size = render_mode, render_size
@@ -226,6 +229,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             simulation.reset_random(int(self.np_random.integers(2**31)))
         for _ in range(self._settle_steps):
             simulation.step(SETTLE_ACTION)
+        self._reward.begin(simulation)
         self._ready = True
         self._expert = None
         info.update(is_success=simulation.success(), task=self._task)
@@ -251,8 +255,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         simulation = self.simulation
         simulation.step(command)
         success = simulation.success()
-        dense = self._reward == "dense"
-        reward = dense_reward(simulation, success) if dense else sparse_reward(success)
+        reward = self._reward.step(simulation, success)
         info = {"is_success": success, "task": self._task}
         return self._observation(), reward, success, False, info
 

@@ -154,8 +154,7 @@ def _show(summary: dict[str, Any]) -> None:
         )
     typer.echo(
         f"{summary['method']} on {summary['env']}: {outcome}, "
-        f"reward per step {summary['reward_per_step_mean']:.2f} "
-        f"(best {summary['reward_per_step_best']:.2f}), "
+        f"{_returns(summary)}"
         f"planning {summary['plan_ms_p50']:.1f} ms (p95 {summary['plan_ms_p95']:.1f})"
     )
     if len(summary["per_task"]) > 1 and summary["successes"] is not None:
@@ -163,6 +162,13 @@ def _show(summary: dict[str, Any]) -> None:
             (task, f"{s['successes']}/{s['episodes']}") for task, s in summary["per_task"].items()
         ]
         typer.echo(console.table(["task", "success"], rows))
+
+
+def _returns(summary: dict[str, Any]) -> str:
+    """The returns, where the outcome is not a return already."""
+    if summary["successes"] is None:
+        return ""
+    return f"return {summary['return_mean']:.2f} (best {summary['return_best']:.2f}), "
 
 
 def _record_videos(

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
 from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
 
@@ -27,6 +28,8 @@ class EpisodeRecord:
         steps: control steps taken.
         plan_ms: wall time of each call of ``predict`` that decided anew, see `Acting`.
         assets: which models the simulation used, where the environment tells.
+        conditions: what the outcome depends on beside the agent, see `data.conditions`; not in
+            `to_json`, as it is the same for all episodes.
     """
 
     task: int | None
@@ -38,6 +41,7 @@ class EpisodeRecord:
     plan_ms: tuple[float, ...] = field(repr=False)
     assets: str | None = None
     suite: str | None = None
+    conditions: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def reward_per_step(self) -> float:
@@ -184,6 +188,7 @@ def run_episode(
         plan_ms=tuple(acting.plan_ms),
         assets=getattr(base, "assets_kind", None),
         suite=None if suite is None else str(getattr(suite, "name", suite)),
+        conditions=conditions_of(env),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_agents.data.conditions import merged
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 
 
@@ -40,9 +41,8 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     some do, the others did not succeed.  ``return_std`` is over the episodes.
 
     ``plan_ms_p50`` and ``plan_ms_p95`` are over all timed calls of all episodes, the first ones
-    included (see `EpisodeRecord`).  ``reward_per_step_best`` is the best episode's mean reward
-    per step; with the dense LIBERO reward of a task with one goal predicate a value above 1 needs
-    the object in the gripper.
+    included (see `EpisodeRecord`).  ``return_best`` is the best episode's return, and
+    ``reward_per_step_best`` the best episode's mean reward per step.
     """
     if not records:
         raise ValueError("no episodes to summarise")
@@ -64,12 +64,14 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
         },
         "return_mean": round(float(np.mean(returns)), 4),
         "return_std": round(float(np.std(returns)), 4),
+        "return_best": round(float(np.max(returns)), 4),
         "reward_per_step_mean": round(float(np.mean(rewards)), 4),
         "reward_per_step_best": round(float(np.max(rewards)), 4),
         "steps_mean": round(float(np.mean([r.steps for r in records])), 1),
         "plan_ms_p50": round(float(np.percentile(times, 50)), 2),
         "plan_ms_p95": round(float(np.percentile(times, 95)), 2),
         "assets": "+".join(assets) or None,
+        "conditions": merged(r.conditions for r in records),
     }
 
 

@@ -66,6 +66,9 @@ class ProgressObjectiveConfig:
         disagreement: penalty in control steps per unit of the rollout's mean disagreement.
         reward: control steps per unit of the rollout's mean predicted reward; gives a slope where
             steps to go has none.
+        cumulative: whether each step counts by the sum of the rewards up to it, as fits a reward
+            that is the change of a potential, such as LIBERO's "progress"; without, by its own
+            reward, as fits one that says how good a state is, such as LIBERO's "dense".
         end_reward: reward per step that counts once the episode has ended.  A dense reward pays
             for holding an object over its target as much as for letting go; where an episode ends
             in success alone, as in LIBERO, this makes ending it pay.
@@ -75,6 +78,7 @@ class ProgressObjectiveConfig:
     mode: str = "end"
     disagreement: float = 4.0
     reward: float = 0.0
+    cumulative: bool = False
     end_reward: float = 0.0
     discount: float = 0.99
 
@@ -123,6 +127,8 @@ class ProgressObjective:
             if rollout.continues is not None:
                 running = _running((rollout.continues > 0.5).float())
                 reward = running * reward + (1 - running) * self.config.end_reward
+            if self.config.cumulative:
+                reward = reward.cumsum(1)
             score = score + self.config.reward * reward.mean(1)
         return _penalised(score, rollout, self.config.disagreement)
 

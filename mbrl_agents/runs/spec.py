@@ -53,6 +53,7 @@ class RunInfo:
             really taken.
         metrics: the last metrics of training by name.
         algorithm: Stable-Baselines3's class of a baseline.
+        conditions: of the environment, see `mbrl_agents.data.conditions`; None where it tells none.
     """
 
     spec: RunSpec
@@ -61,6 +62,7 @@ class RunInfo:
     env_steps: int
     metrics: dict[str, float] = field(default_factory=dict)
     algorithm: str = ""
+    conditions: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         text = json.dumps({**asdict(self), "spec": self.spec.to_json()}, indent=2, sort_keys=True)

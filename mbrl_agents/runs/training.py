@@ -22,6 +22,7 @@ from mbrl_agents.agents.saving import (
     versions,
 )
 from mbrl_agents.config import resolve_config
+from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.parallel import make_env
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
@@ -124,9 +125,11 @@ def train_run(
             work = Work(recipe, spec, episodes, env, folder, told, callbacks)
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
+        conditions = conditions_of(env)
     finally:
         env.close()
-    info = RunInfo(spec=spec, train_seconds=round(clock.seconds, 1), **found)
+    seconds = round(clock.seconds, 1)
+    info = RunInfo(spec=spec, train_seconds=seconds, conditions=conditions, **found)
     info.write(folder)
     clock.file.unlink(missing_ok=True)
     if not spec.steps:

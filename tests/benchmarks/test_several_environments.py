@@ -111,6 +111,7 @@ def entry(env: str, method: str, **changes: Any) -> dict[str, Any]:
         "return_std": 1.0,
         "reward_per_step_mean": 0.5,
         "reward_per_step_best": 0.7,
+        "return_best": 15.0,
         "plan_ms_p50": 1.0,
         "plan_ms_p95": 2.0,
         "parameters": 0,

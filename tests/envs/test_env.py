@@ -126,7 +126,7 @@ def test_time_limit() -> None:
         ({"task": 10}, "valid tasks"),
         ({"task": "pick_up_nothing"}, "valid tasks"),
         ({"obs": "poses"}, "robot_pose, pose, image"),
-        ({"reward": "big"}, "sparse, dense"),
+        ({"reward": "big"}, "sparse, dense, progress"),
         ({"init": "official"}, "random, benchmark"),
         ({"assets": "mine"}, "primitive"),
         ({"suite": "libero_lunar"}, "libero_spatial"),

@@ -62,7 +62,7 @@ def test_environments_without_official_states_work() -> None:
 
 def test_defaults_are_known_without_building_an_environment() -> None:
     assert defaults("mbrl/LiberoGoal-v0") == EnvDefaults(
-        {"obs": "pose", "reward": "dense"}, init="benchmark"
+        {"obs": "pose", "reward": "progress"}, init="benchmark"
     )
     assert defaults("Pendulum-v1") == EnvDefaults({}, init=None)
     assert default_init("mbrl/Libero90-v0") == "benchmark"
@@ -123,6 +123,7 @@ def test_percentiles_are_over_all_steps() -> None:
     summary = summarise([record((1.0,)), record((3.0,) * 99)])
     assert summary["plan_ms_p50"] == 3.0
     assert summary["reward_per_step_best"] == 2.0
+    assert summary["return_best"] == 198.0
     with pytest.raises(ValueError, match="no episodes"):
         summarise([])
 

@@ -52,6 +52,13 @@ def test_progress_pays_for_disagreement_and_reward():
     assert ProgressObjective(paid).score(rollout()).item() == pytest.approx(expected + 5.0)
 
 
+def test_cumulative_rewards_count_from_the_step_they_are_earned_on():
+    config = ProgressObjectiveConfig(disagreement=0.0, reward=3.0, cumulative=True)
+    # Rewards 1 and 2, then nothing after a predicted end: sums 1, 3 and 3.
+    expected = -10.0 + 3.0 * (1 + 3 + 3) / 3
+    assert ProgressObjective(config).score(rollout()).item() == pytest.approx(expected)
+
+
 def test_progress_from_a_value():
     value = torch.full((1, 3), 0.99**20)
     score = ProgressObjective(ProgressObjectiveConfig(disagreement=0.0)).score(

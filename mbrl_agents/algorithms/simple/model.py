@@ -154,7 +154,7 @@ class SimpleWorldModel(nn.Module):
         floors[self.obs_size : 2 * self.obs_size] = config.delta_floor
         self.normaliser = Normaliser(len(floors), floor=floors, clip=config.clip)
         self.delta_normaliser = Normaliser(self.obs_size, floor=config.delta_floor)
-        self.reward_normaliser = Normaliser(1, floor=1e-2)
+        self.reward_normaliser = Normaliser(1, floor=1e-3)
         self.feature_size = len(floors) + relative_size * self._fine + len(self._openings)
 
         def network(inputs: int, outputs: int, hidden: tuple[int, ...]) -> MLP:
@@ -274,7 +274,13 @@ class SimpleWorldModel(nn.Module):
         raw = self._raw_features(data.next_obs, data.obs)[mask]
         self.normaliser.fit(raw)
         self.delta_normaliser.fit((data.next_obs - data.obs)[mask])
-        self.reward_normaliser.fit(data.reward[mask][:, None])
+        reward = data.reward[mask][:, None]
+        self.reward_normaliser.fit(reward)
+        # Half of what nine tenths of the rewards lie within: one reward of 10 at success would
+        # drown steps of a hundredth.  With sparse rewards this is nothing, and the std stays.
+        low, high = (reward.quantile(q).item() for q in (0.05, 0.95))
+        if high - low > 2 * self.reward_normaliser.floor.item():
+            self.reward_normaliser.std.clamp_max_((high - low) / 2)
         label = batch.label[batch.mask]
         self.actions.fit(data.action[mask], label[label.isfinite().all(-1)])
 
