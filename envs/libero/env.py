@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from .assets import resolve_assets
 from .bddl import describe
+from .contact_rule import check_contact_rule
 from .expert import Expert, expert_for
+from .fixtures import FIXTURES
 from .observation import OBSERVATIONS, observation_space, pose_vector, robot_pose
 from .rendering import SceneRenderer
 from .reward import REWARDS, make_reward
@@ -59,12 +61,18 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         cameras: which of "agentview" and "robot0_eye_in_hand" ``obs="image"`` shows.
         image_size: side of the images in pixels.
         settle_steps: control steps after a reset in which objects come to rest.
+        fixtures: "centre" puts cabinet, stove and rack in the middle of their regions, so that an
+            official init state is the same scene every time; "random" draws them at each reset as
+            LIBERO does (+-1 cm, the cabinet's yaw), by the reset's seed.
+        contact_rule: "reference" computes contacts as MuJoCo did when LIBERO's init states and
+            published results were made; "mujoco" as the installed MuJoCo does.
         render_mode: "rgb_array" or None.
         render_size: side of the image that ``render`` returns.
 
     Raises:
-        ValueError: for an unknown suite, task, obs, reward, init, assets or camera; the message
-            lists the valid ones.
+        ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures or
+            contact_rule; the message lists the valid ones.
+        RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
 
@@ -91,6 +99,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         cameras: tuple[str, ...] = ("agentview",),
         image_size: int = 64,
         settle_steps: int = 10,
+        fixtures: str = "centre",
+        contact_rule: str = "reference",
         render_mode: str | None = None,
         render_size: int = 256,
     ) -> None:
@@ -98,6 +108,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         _check("obs", obs, OBSERVATIONS)
         _check("reward", reward, tuple(REWARDS))
         _check("init", init, INITS)
+        _check("fixtures", fixtures, FIXTURES)
+        check_contact_rule(contact_rule)
         if render_mode is not None:
             _check("render_mode", render_mode, self.metadata["render_modes"])
         for camera in cameras:
@@ -114,6 +126,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         self._reward = make_reward(reward)
         self._cameras, self._image_size = tuple(cameras), image_size
         self._settle_steps = settle_steps
+        self._fixtures, self._contact_rule = fixtures, contact_rule
         self.render_mode, self._render_size = render_mode, render_size
         tasks = [describe(self._suite.bddl_file(t)) for t in self._tasks()]
         if self._fixed_task is None:
@@ -223,7 +236,10 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             init_state = self._next_init_state % len(simulation.init_states)
             self._next_init_state += 1
         if init_state is not None:
-            simulation.reset_to(int(init_state))
+            drawn = self._fixtures == "random"
+            simulation.reset_to(
+                int(init_state), seed=int(self.np_random.integers(2**31)) if drawn else 0
+            )
             info["init_state"] = int(init_state)
         else:
             simulation.reset_random(int(self.np_random.integers(2**31)))
@@ -321,7 +337,13 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
 
     def _simulation(self, task: int) -> Simulation:
         if task not in self._simulations:
-            self._simulations[task] = Simulation(self._suite, task, self._assets.path)
+            self._simulations[task] = Simulation(
+                self._suite,
+                task,
+                self._assets.path,
+                fixtures=self._fixtures,
+                contact_rule=self._contact_rule,
+            )
         return self._simulations[task]
 
     def _renderer(self, size: int) -> SceneRenderer:

@@ -8,6 +8,7 @@ runs three.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import controller
+from .contact_rule import apply_contact_rule, check_contact_rule, unregister
 from .contacts import SLEEP, Contacts
+from .fixtures import FIXTURES, Fixtures
 from .init_states import read_init_states
 from .runtime import libero_envs, seeded_numpy, use_assets
 from .suites import Suite
@@ -33,26 +36,48 @@ class Simulation:
         suite: the task's suite.
         task: its index there.
         assets: folder of LIBERO's (or the primitive) models.
+        fixtures: "centre" puts fixtures in the middle of their regions at every reset, "random"
+            draws them as LIBERO does (see `fixtures.Fixtures`).
+        contact_rule: "reference" or "mujoco" (see `contact_rule`).
 
     Attributes:
         model, data: MuJoCo's own structures.
         inner: the robosuite environment that built them; LIBERO's predicates live there.
         goal: the task's goal predicates, such as ``("on", "bowl_1", "plate_1")``.
         objects_of_interest: the names that the task description singles out.
+        contact_rule: the rule in force: "reference", "mujoco", or "native 3.3" where the installed
+            MuJoCo, here 3.3, follows the reference rule by itself.
+
+    Raises:
+        ValueError: for unknown fixtures or an unknown contact rule.
+        RuntimeError: where the reference rule cannot be had (see `contact_rule`).
     """
 
-    def __init__(self, suite: Suite, task: int, assets: Path) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        task: int,
+        assets: Path,
+        *,
+        fixtures: str = "centre",
+        contact_rule: str = "reference",
+    ) -> None:
+        if fixtures not in FIXTURES:
+            raise ValueError(f"unknown fixtures {fixtures!r}; valid: {', '.join(FIXTURES)}")
+        check_contact_rule(contact_rule)
         self.suite = suite
         self.task = task
         self.inner = _build(suite, task, assets)
         self.model: mujoco.MjModel = self.inner.sim.model._model
         self.data: mujoco.MjData = self.inner.sim.data._data
+        self.contact_rule = apply_contact_rule(contact_rule, self.model)
         problem = self.inner.parsed_problem
         self.goal: list[tuple[str, ...]] = [tuple(p) for p in problem["goal_state"]]
         self.objects_of_interest: list[str] = list(problem["obj_of_interest"])
         self._init_states: NDArray[np.float64] | None = None
         self._index_robot()
-        self._index_fixtures()
+        self._fixtures = Fixtures(self.inner, self.model)
+        self._draws_fixtures = fixtures == "random"
         self._contacts = Contacts(self.model, self.data)
         # LIBERO's predicates ask the environment for contacts; its own answer compares the names
         # of all contacts in Python.
@@ -80,11 +105,13 @@ class Simulation:
             self._init_states = states
         return self._init_states
 
-    def reset_to(self, init_state: int) -> None:
-        """Reset to an official init state, fixtures at the centre of their regions.
+    def reset_to(self, init_state: int, seed: int = 0) -> None:
+        """Reset to an official init state, which says nothing of the fixtures.
 
-        The official states hold no fixture poses: those are part of the model.  The centre of the
-        placement region is the one choice that is the same in every process.
+        Args:
+            init_state: its index.
+            seed: with ``fixtures="random"``, what the fixtures' poses are drawn from: they are
+                those of ``reset_random`` with that seed.
 
         Raises:
             ValueError: for an init state that is not there.
@@ -92,11 +119,13 @@ class Simulation:
         states = self.init_states
         if not 0 <= init_state < len(states):
             raise ValueError(f"init_state must be in 0..{len(states) - 1}, got {init_state}")
+        poses = self._fixtures.centre
+        if self._draws_fixtures:
+            self._place_randomly(seed)
+            poses = self._fixtures.poses()
         state = states[init_state]
         self._clear()
-        for body, (position, quaternion) in self._fixture_centres.items():
-            self.model.body_pos[body] = position
-            self.model.body_quat[body] = quaternion
+        self._fixtures.place(poses)
         nq = self.model.nq
         self.data.qpos[:] = state[1 : 1 + nq]
         self.data.qvel[:] = state[1 + nq :]
@@ -105,27 +134,34 @@ class Simulation:
     def reset_random(self, seed: int) -> None:
         """Reset with placements drawn by LIBERO's own samplers.
 
-        Equal to a hard reset (which recompiles the model) under the same seed: placements on and
-        in fixtures are computed from the fixtures' pose in the freshly compiled model, so that
-        pose is restored before drawing.
+        With ``fixtures="random"`` equal to LIBERO's hard reset, which recompiles the model, under
+        the same seed; with "centre" so but for the fixtures, and what stands on or in them.
+
+        Raises:
+            RuntimeError: when LIBERO finds no valid placement.
         """
+        self._place_randomly(seed)
+        self._start()
+
+    def _place_randomly(self, seed: int) -> None:
+        """Placements on and in fixtures are computed from the fixtures' pose in the freshly
+        compiled model, so that pose is restored before drawing."""
         errors = _randomization_error()
-        for attempt in range(100):
-            self._clear()
-            for body, (position, quaternion) in self._fixture_models.items():
-                self.model.body_pos[body] = position
-                self.model.body_quat[body] = quaternion
-            self.data.qpos[self._arm_qpos] = self._rest_position
-            self.data.qpos[self._finger_qpos] = self._finger_init
-            try:
-                with seeded_numpy((seed + 7919 * attempt) % 2**32):
+        rule = contextlib.nullcontext() if self._draws_fixtures else self._fixtures.in_the_centre()
+        with rule:
+            for attempt in range(100):
+                self._clear()
+                self._fixtures.place(self._fixtures.compiled)
+                self.data.qpos[self._arm_qpos] = self._rest_position
+                self.data.qpos[self._finger_qpos] = self._finger_init
+                with (
+                    contextlib.suppress(errors),
+                    seeded_numpy((seed + 7919 * attempt) % 2**32),
+                ):
                     # robosuite draws joint noise first, scaled by zero in LIBERO.
                     np.random.randn(len(self._rest_position))
                     self._draw_placements()
-            except errors:
-                continue
-            self._start()
-            return
+                    return
         raise RuntimeError(f"no valid placement found for task {self.task} from seed {seed}")
 
     def _clear(self) -> None:
@@ -283,6 +319,7 @@ class Simulation:
 
     def close(self) -> None:
         """Free what robosuite holds; MuJoCo's structures follow with the object."""
+        unregister(self.model)
         self.inner.close()
 
     # ---------------------------------------------------------------- indexing
@@ -308,36 +345,6 @@ class Simulation:
         self._finger_weight = (finger_range[:, 1] - finger_range[:, 0]) / 2
         self._jacobian = np.zeros((6, self.model.nv))
         self._mass = np.zeros((self.model.nv, self.model.nv))
-
-    def _index_fixtures(self) -> None:
-        """Fixture poses in the compiled model and at the centre of their placement regions."""
-        self._fixture_models: dict[int, tuple[Any, Any]] = {}
-        self._fixture_centres: dict[int, tuple[Any, Any]] = {}
-        names = self.inner.fixtures_dict
-        for name in names:
-            if name not in self.inner.obj_body_id:
-                continue
-            element = names[name].get_obj()
-            position = np.fromstring(element.get("pos", "0 0 0"), sep=" ")
-            quaternion = np.fromstring(element.get("quat", "1 0 0 0"), sep=" ")
-            body = self.inner.obj_body_id[name]
-            self._fixture_models[body] = (position, quaternion)
-            self._fixture_centres[body] = (position, quaternion)
-        for sampler in self.inner.placement_initializer.samplers.values():
-            thing = sampler.mujoco_objects
-            thing = thing[0] if isinstance(thing, list) else thing
-            if thing is None or thing.name not in names:
-                continue
-            ranges = sampler.x_ranges, sampler.y_ranges, sampler.rotation
-            sampler.x_ranges = [(np.mean(ranges[0][0]),) * 2]
-            sampler.y_ranges = [(np.mean(ranges[1][0]),) * 2]
-            if isinstance(sampler.rotation, tuple | list):
-                sampler.rotation = (float(np.mean(sampler.rotation)),) * 2
-            with seeded_numpy(0):
-                position, quaternion, _ = sampler.sample()[thing.name]
-            sampler.x_ranges, sampler.y_ranges, sampler.rotation = ranges
-            body = self.inner.obj_body_id[thing.name]
-            self._fixture_centres[body] = (np.array(position), np.array(quaternion))
 
 
 def _build(suite: Suite, task: int, assets: Path) -> Any:
