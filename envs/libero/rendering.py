@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import mujoco
@@ -18,28 +19,45 @@ from .visuals import Visuals
 COLLISION_GROUP = 0
 """Geom group of collision shapes, which images leave out."""
 
+RENDERINGS = ("fast", "libero")
+"""The values of the ``rendering`` keyword."""
+
 
 class SceneRenderer:
     """Renders one simulation's cameras off screen.
 
     The OpenGL context is made on the first image, so that an environment can be built before
-    its worker process is forked.  Multisampling, shadows and reflections are off: they cost three
-    quarters of a software-rendered frame and are not worth having in a 64x64 image.  What is
-    left of the time goes into triangles; `Visuals` leaves out those that make no difference at
-    this size.
+    its worker process is forked.
+
+    "fast" leaves out multisampling, shadows and reflections: they cost three quarters of a
+    software-rendered frame and are not worth having in a 64x64 image.  What is left of the time
+    goes into triangles; `Visuals` leaves out those that make no difference at this size.
+    "libero" draws as LIBERO itself does, under any MuJoCo: published policies saw such images.
 
     Args:
         simulation: whose scene to draw.
         size: height and width in pixels.
-        full_detail: draw every triangle of every mesh, to compare with.
+        rendering: one of ``RENDERINGS``.
+        full_detail: draw every triangle of every mesh where "fast" would not, to compare with.
+
+    Raises:
+        ValueError: for an unknown ``rendering``; the message lists the valid ones.
     """
 
     def __init__(
-        self, simulation: Simulation, size: tuple[int, int], *, full_detail: bool = False
+        self,
+        simulation: Simulation,
+        size: tuple[int, int],
+        *,
+        rendering: str = "fast",
+        full_detail: bool = False,
     ) -> None:
+        if rendering not in RENDERINGS:
+            raise ValueError(f"unknown rendering {rendering!r}; valid: {', '.join(RENDERINGS)}")
         self._simulation = simulation
         self._height, self._width = size
-        self._full_detail = full_detail
+        self._as_stock = rendering == "libero"
+        self._full_detail = full_detail or self._as_stock
         self._gl: Any = None
         self._views: dict[int, _View] = {}
         self._release: Any = None
@@ -65,7 +83,9 @@ class SceneRenderer:
         self._gl.make_current()
         if camera_id not in self._views:
             size = self._height, self._width
-            self._views[camera_id] = _View(self._simulation, camera_id, size, self._full_detail)
+            self._views[camera_id] = _View(
+                self._simulation, camera_id, size, self._full_detail, self._as_stock
+            )
         # LIBERO shows the state of stoves by toggling sites.
         self._simulation.inner._post_process()
         # OpenGL's first row is the lowest.
@@ -88,7 +108,12 @@ class _View:
     """What one camera of a simulation needs to be drawn.  The GL context must be current."""
 
     def __init__(
-        self, simulation: Simulation, camera: int, size: tuple[int, int], full_detail: bool
+        self,
+        simulation: Simulation,
+        camera: int,
+        size: tuple[int, int],
+        full_detail: bool,
+        as_stock: bool,
     ) -> None:
         height, width = size
         self._model = model = simulation.model
@@ -99,20 +124,24 @@ class _View:
         with contextlib.ExitStack() as stack:
             if self._visuals is not None:
                 stack.enter_context(self._visuals.uploading(model))
+            stack.enter_context(_linear_textures(model))
             buffer, quality = model.vis.global_, model.vis.quality
             lent: list[tuple[Any, str, int]] = [
                 (buffer, "offheight", height),
                 (buffer, "offwidth", width),
-                (quality, "offsamples", 0),
-                (quality, "shadowsize", 0),  # a depth buffer of 64 MiB otherwise
             ]
+            shadows = as_stock and bool(model.light_castshadow.any())
+            if not as_stock:
+                lent.append((quality, "offsamples", 0))
+            if not shadows:
+                lent.append((quality, "shadowsize", 0))  # a depth buffer of 64 MiB otherwise
             for options, name, value in lent:
                 stack.callback(setattr, options, name, getattr(options, name))
                 setattr(options, name, value)
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self._scene.flags[flag] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = as_stock
         self._options = mujoco.MjvOption()
         self._options.geomgroup[COLLISION_GROUP] = 0
         self._camera = mujoco.MjvCamera()
@@ -177,6 +206,25 @@ class _View:
     def free(self) -> None:
         """Free what lies in the GL context."""
         self._context.free()
+
+
+@contextlib.contextmanager
+def _linear_textures(model: mujoco.MjModel) -> Iterator[None]:
+    """Lend the model textures whose values are colours as they are, while a context is made of it.
+
+    MuJoCo 3.3.3 and later take PNG files to be in the sRGB space unless a model says otherwise,
+    and draw them darker than the versions that LIBERO was made with, by up to 38 grey levels
+    (libero_object's floor).  Earlier versions have no such field and no such difference.
+    """
+    if not hasattr(model, "tex_colorspace"):
+        yield
+        return
+    kept = model.tex_colorspace.copy()
+    model.tex_colorspace[:] = int(mujoco.mjtColorSpace.mjCOLORSPACE_LINEAR)
+    try:
+        yield
+    finally:
+        model.tex_colorspace[:] = kept
 
 
 _dropped: list[tuple[Any, dict[int, _View]]] = []

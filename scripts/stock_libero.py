@@ -1,0 +1,118 @@
+"""Builds LIBERO's own environment beside this project's, for scripts that compare the two.
+
+The reference of published figures is LIBERO under MuJoCo 3.3.0.  To run a script under it without
+changing an installation::
+
+    pip install --no-deps --target mujoco330 mujoco==3.3.0
+    PYTHONPATH=mujoco330 python scripts/reference_images.py --assets FOLDER --out images.npz
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl_agents.envs.libero.init_states import read_init_states
+from mbrl_agents.envs.libero.runtime import libero_envs, use_assets
+from mbrl_agents.envs.libero.suites import Suite
+
+REFERENCE_MUJOCO = "3.3.0"
+"""The MuJoCo version under which LIBERO is taken as the reference."""
+
+SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+"""What evaluations execute while objects come to rest: stay, gripper open."""
+
+Poses = Mapping[str, NDArray[np.float64]]
+"""``(7,)`` position (m) and quaternion (wxyz) of fixtures in their parent's frame, by body name."""
+
+
+class StockTask:
+    """One task in LIBERO's ``OffScreenRenderEnv``.
+
+    Args:
+        suite, task: which one.
+        assets: folder of LIBERO's models.
+        image_size: height and width of its images in pixels.
+        seed: of the fixture poses that LIBERO draws.
+    """
+
+    def __init__(
+        self, suite: Suite, task: int, assets: Path, *, image_size: int = 128, seed: int = 0
+    ) -> None:
+        libero_envs()
+        use_assets(assets)
+        from libero.libero.envs import OffScreenRenderEnv
+
+        logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+        self.env: Any = OffScreenRenderEnv(
+            bddl_file_name=str(suite.bddl_file(task)),
+            camera_heights=image_size,
+            camera_widths=image_size,
+            camera_names=["agentview"],
+            ignore_done=True,
+        )
+        self.env.seed(seed)
+        self.env.reset()
+        self._states = read_init_states(suite.init_states_file(task))
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """MuJoCo's structure of the present episode."""
+        return self.env.sim.model._model
+
+    def start(
+        self, init_state: int, *, fixtures: Poses | None = None, seed: int = 0
+    ) -> dict[str, Any]:
+        """Reset, set an official init state and let objects come to rest.
+
+        Args:
+            init_state: its number.
+            fixtures: where fixtures stand; None leaves them where LIBERO put them.
+            seed: of LIBERO's draw.
+        """
+        self.env.seed(seed)
+        self.env.reset()
+        for name, pose in (fixtures or {}).items():
+            body = self.model.body(name).id
+            self.model.body_pos[body], self.model.body_quat[body] = pose[:3], pose[3:]
+        self.env.set_init_state(self._states[init_state])
+        for _ in range(10):
+            observation, *_ = self.env.step(list(SETTLE_ACTION))
+        return dict(observation)
+
+    def fixtures(self) -> dict[str, NDArray[np.float64]]:
+        """Where fixtures stand, see `Poses`."""
+        poses = {}
+        for fixture in self.env.env.fixtures_dict.values():
+            name = fixture.root_body
+            if mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, name) >= 0:
+                body = self.model.body(name).id
+                pose = self.model.body_pos[body], self.model.body_quat[body]
+                poses[name] = np.concatenate(pose)
+        return poses
+
+    def image(self) -> NDArray[np.uint8]:
+        """``(H, W, 3)`` of the scene's camera in the present state, upside-down as LIBERO has it."""
+        state = self.env.get_sim_state()
+        observation = self.env.regenerate_obs_from_state(state)
+        return np.array(observation["agentview_image"])
+
+    def close(self) -> None:
+        """Free the simulation and its OpenGL context."""
+        self.env.close()
+
+
+def require_reference() -> None:
+    """Exit unless MuJoCo is the reference's version."""
+    if mujoco.__version__ != REFERENCE_MUJOCO:
+        raise SystemExit(
+            f"error: the reference is MuJoCo {REFERENCE_MUJOCO}, this is {mujoco.__version__}: "
+            f"pip install --no-deps --target FOLDER mujoco=={REFERENCE_MUJOCO}, "
+            "then put FOLDER first in PYTHONPATH"
+        )
