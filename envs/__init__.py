@@ -10,8 +10,9 @@ if __name__ == "envs":
         "(pip install -e .) and write `import mbrl_agents.envs`"
     )
 
+from .libero.published import PublishedObservations, make_published
 from .registration import register_envs
 
 register_envs()
 
-__all__ = ["register_envs"]
+__all__ = ["PublishedObservations", "make_published", "register_envs"]

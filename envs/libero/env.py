@@ -15,8 +15,16 @@ from .bddl import describe
 from .contact_rule import check_contact_rule
 from .expert import Expert, expert_for
 from .fixtures import FIXTURES
-from .observation import OBSERVATIONS, observation_space, pose_vector, robot_pose
-from .rendering import SceneRenderer
+from .observation import (
+    IMAGE_CONVENTIONS,
+    OBSERVATIONS,
+    ROBOT_STATES,
+    in_convention,
+    observation_space,
+    pose_vector,
+    robot_state_vector,
+)
+from .rendering import RENDERINGS, SceneRenderer
 from .reward import REWARDS, make_reward
 from .simulation import Simulation
 from .suites import get_suite
@@ -40,8 +48,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
 
     Observation: a flat Dict.  ``pose``: the robot's grip position (m), axis-angle (rad) and finger
     opening (m); with ``obs="pose"`` followed by position (m) and quaternion (xyzw) of each object
-    of interest.  With ``obs="image"``: ``image`` (H, W, 3) uint8 upright, ``wrist`` when that
-    camera is listed, and the robot's pose.  With ``task=None`` also ``task``, one-hot.
+    of interest.  With ``obs="image"``: ``image`` (H, W, 3) uint8, ``wrist`` when that camera is
+    listed, and the robot's pose.  With ``task=None`` also ``task``, one-hot.
 
     ``terminated`` is success.  Time-out is a wrapper's: ``gymnasium.make`` adds it from the
     suite's limit or its ``max_episode_steps`` keyword.  ``info["is_success"]`` is there at reset
@@ -68,10 +76,21 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             published results were made; "mujoco" as the installed MuJoCo does.
         render_mode: "rgb_array" or None.
         render_size: side of the image that ``render`` returns.
+        rendering: "fast" (coarser meshes, no multisampling) or "libero" (as LIBERO itself draws,
+            many times slower), see `rendering.SceneRenderer`.
+        image_convention: of the observed images; ``render`` is always upright.  "upright"; "raw",
+            upside-down as LIBERO returns them; "rotated", those turned by 180 degrees, as
+            OpenVLA's and LeRobot's policies saw them in training.
+        robot_state: how ``pose`` describes the robot: "pose7" or "libero8", see
+            `observation.robot_state_vector`; ``obs="pose"`` has "pose7" only.
+
+    Attributes:
+        rendering, image_convention, robot_state: as given.
 
     Raises:
-        ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures or
-            contact_rule; the message lists the valid ones.
+        ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures,
+            contact rule, rendering, image convention or robot state; the message lists the valid
+            ones.
         RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
@@ -103,6 +122,9 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         contact_rule: str = "reference",
         render_mode: str | None = None,
         render_size: int = 256,
+        rendering: str = "fast",
+        image_convention: str = "upright",
+        robot_state: str = "pose7",
     ) -> None:
         self._suite = get_suite(suite)
         _check("obs", obs, OBSERVATIONS)
@@ -110,6 +132,9 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         _check("init", init, INITS)
         _check("fixtures", fixtures, FIXTURES)
         check_contact_rule(contact_rule)
+        _check("rendering", rendering, RENDERINGS)
+        _check("image_convention", image_convention, IMAGE_CONVENTIONS)
+        _check("robot_state", robot_state, tuple(ROBOT_STATES))
         if render_mode is not None:
             _check("render_mode", render_mode, self.metadata["render_modes"])
         for camera in cameras:
@@ -125,6 +150,8 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         self._obs, self._init = obs, init
         self._reward = make_reward(reward)
         self._cameras, self._image_size = tuple(cameras), image_size
+        self.rendering, self.image_convention = rendering, image_convention
+        self.robot_state = robot_state
         self._settle_steps = settle_steps
         self._fixtures, self._contact_rule = fixtures, contact_rule
         self.render_mode, self._render_size = render_mode, render_size
@@ -151,6 +178,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             cameras=len(self._cameras),
             image_size=image_size,
             tasks=len(self._suite.task_names) if task is None else None,
+            robot_state=robot_state,
         )
         self._pose_shape = self.observation_space["pose"].shape or ()
 
@@ -326,10 +354,11 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             result["pose"] = np.zeros(self._pose_shape, dtype=np.float32)
             result["pose"][: len(vector)] = vector
         else:
-            result["pose"] = robot_pose(simulation)
+            result["pose"] = robot_state_vector(simulation, self.robot_state)
         if self._obs == "image":
             for camera in self._cameras:
-                result[CAMERAS[camera]] = self._renderer(self._image_size).render(camera)
+                image = self._renderer(self._image_size).render(camera)
+                result[CAMERAS[camera]] = in_convention(image, self.image_convention)
         if self._fixed_task is None:
             result["task"] = np.zeros(len(self._suite.task_names), dtype=np.float32)
             result["task"][self._task] = 1.0
@@ -349,7 +378,9 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     def _renderer(self, size: int) -> SceneRenderer:
         key = self._task, size
         if key not in self._renderers:
-            self._renderers[key] = SceneRenderer(self.simulation, (size, size))
+            self._renderers[key] = SceneRenderer(
+                self.simulation, (size, size), rendering=self.rendering
+            )
         return self._renderers[key]
 
     def _tasks(self) -> list[int]:

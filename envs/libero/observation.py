@@ -11,7 +11,13 @@ from .simulation import Simulation
 OBSERVATIONS = ("robot_pose", "pose", "image")
 """The values of the ``obs`` keyword."""
 
-ROBOT_POSE_SIZE = 7
+ROBOT_STATES = {"pose7": 7, "libero8": 8}
+"""The values of the ``robot_state`` keyword, and how many numbers each has."""
+
+IMAGE_CONVENTIONS = ("upright", "raw", "rotated")
+"""The values of the ``image_convention`` keyword."""
+
+ROBOT_POSE_SIZE = ROBOT_STATES["pose7"]
 OBJECT_POSE_SIZE = 7
 
 
@@ -47,6 +53,50 @@ def robot_pose(simulation: Simulation) -> NDArray[np.float32]:
     return pose
 
 
+def stock_axis_angle(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axis-angle vector (3,) in rad of a wxyz quaternion, as robosuite 1.4's ``quat2axisangle``.
+
+    The angle, from 0 to 2 pi, follows the quaternion's sign as it comes: where that flips, so
+    does the vector.  Published policies were trained on these values.
+    """
+    cosine = float(np.clip(quaternion[0], -1.0, 1.0))
+    sine = np.sqrt(1.0 - cosine * cosine)
+    if sine < 1e-9:
+        return np.zeros(3)
+    return quaternion[1:] * (2.0 * np.arccos(cosine) / sine)
+
+
+def libero_state(simulation: Simulation) -> NDArray[np.float32]:
+    """``(8,)``: grip position (m), axis-angle of the hand (rad), the two finger joints (m).
+
+    The ``state`` of OpenVLA's evaluation and ``observation.state`` of LeRobot's; the second
+    finger's position is the first's with the opposite sign, about.
+    """
+    state = np.empty(ROBOT_STATES["libero8"], dtype=np.float32)
+    state[:3] = simulation.grip_position
+    state[3:6] = stock_axis_angle(simulation.hand_quaternion)
+    state[6:] = simulation.finger_positions
+    return state
+
+
+def robot_state_vector(simulation: Simulation, kind: str) -> NDArray[np.float32]:
+    """The robot as a ``robot_state`` keyword has it: `robot_pose` or `libero_state`."""
+    return libero_state(simulation) if kind == "libero8" else robot_pose(simulation)
+
+
+def in_convention(image: NDArray[np.uint8], convention: str) -> NDArray[np.uint8]:
+    """An upright image ``(H, W, 3)`` in an ``image_convention``.
+
+    LIBERO returns OpenGL's rows from the bottom up.  Turned by 180 degrees, that is upright but
+    mirrored left to right.
+    """
+    if convention == "raw":
+        return np.ascontiguousarray(image[::-1])
+    if convention == "rotated":
+        return np.ascontiguousarray(image[:, ::-1])
+    return image
+
+
 def object_pose(simulation: Simulation, name: str) -> NDArray[np.float32]:
     """``(7,)``: position (m) and quaternion (xyzw, scalar part not negative)."""
     pose = np.empty(OBJECT_POSE_SIZE, dtype=np.float32)
@@ -67,7 +117,13 @@ def pose_vector(simulation: Simulation, names: list[str]) -> NDArray[np.float32]
 
 
 def observation_space(
-    obs: str, *, objects: int, cameras: int, image_size: int, tasks: int | None
+    obs: str,
+    *,
+    objects: int,
+    cameras: int,
+    image_size: int,
+    tasks: int | None,
+    robot_state: str = "pose7",
 ) -> spaces.Dict:
     """The flat Dict space of an ``obs`` keyword.
 
@@ -77,13 +133,20 @@ def observation_space(
         cameras: 1 for the scene's camera, 2 with the wrist's.
         image_size: side of the square images.
         tasks: size of the one-hot ``task`` entry, or None where the task is fixed.
+        robot_state: one of ``ROBOT_STATES``.
 
     Raises:
-        ValueError: for an unknown ``obs``; the message lists the valid ones.
+        ValueError: for an unknown ``obs``, with the valid ones, and for a robot state that it
+            does not have.
     """
     if obs not in OBSERVATIONS:
         raise ValueError(f"unknown obs {obs!r}; valid: {', '.join(OBSERVATIONS)}")
-    size = ROBOT_POSE_SIZE + (OBJECT_POSE_SIZE * objects if obs == "pose" else 0)
+    if obs == "pose" and robot_state != "pose7":
+        raise ValueError(
+            f"robot_state={robot_state!r} goes with obs='image' and obs='robot_pose'; "
+            "obs='pose' has 'pose7' only"
+        )
+    size = ROBOT_STATES[robot_state] + (OBJECT_POSE_SIZE * objects if obs == "pose" else 0)
     entries: dict[str, spaces.Space] = {
         "pose": spaces.Box(-np.inf, np.inf, (size,), dtype=np.float32)
     }

@@ -202,7 +202,10 @@ def _robot_pose(episode: Episode) -> np.ndarray:
     pose = episode.observations.get("pose")
     if pose is None or pose.ndim != 2 or pose.shape[1] < ROBOT_POSE_SIZE:
         return np.zeros((len(episode), ROBOT_POSE_SIZE), np.float32)
-    return pose[:-1, :ROBOT_POSE_SIZE].astype(np.float32)
+    robot = pose[:-1, :ROBOT_POSE_SIZE].astype(np.float32)
+    if pose.shape[1] == ROBOT_POSE_SIZE + 1:  # two finger positions, not their opening
+        robot[:, -1] -= pose[:-1, -1]
+    return robot
 
 
 def _termination(episode: Episode) -> np.ndarray:
