@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 # envs/ and benchmarks/ are installed inside mbrl_agents; type checker and import linter look at
 # a tree of links that has that shape.
 TREE := build/tree
-SOURCES := mbrl_agents envs benchmarks examples tests setup.py
+SOURCES := mbrl_agents envs benchmarks examples scripts tests setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 

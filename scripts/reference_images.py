@@ -33,7 +33,9 @@ def main() -> None:
     require_reference()
     arrays: dict[str, np.ndarray] = {"tasks": np.array(arguments.tasks)}
     for task in arguments.tasks:
-        stock = StockTask(SUITES[arguments.suite], task, arguments.assets, image_size=arguments.size)
+        stock = StockTask(
+            SUITES[arguments.suite], task, arguments.assets, image_size=arguments.size
+        )
         stock.start(task, seed=task)
         fixtures = stock.fixtures()
         arrays[f"state_{task}"] = np.asarray(stock.env.get_sim_state())

@@ -33,30 +33,45 @@ Poses = Mapping[str, NDArray[np.float64]]
 
 
 class StockTask:
-    """One task in LIBERO's ``OffScreenRenderEnv``.
+    """One task in LIBERO's ``OffScreenRenderEnv``, or in its ``ControlEnv`` without images.
 
     Args:
         suite, task: which one.
         assets: folder of LIBERO's models.
-        image_size: height and width of its images in pixels.
+        image_size: height and width of its images in pixels; None draws none.
         seed: of the fixture poses that LIBERO draws.
     """
 
     def __init__(
-        self, suite: Suite, task: int, assets: Path, *, image_size: int = 128, seed: int = 0
+        self,
+        suite: Suite,
+        task: int,
+        assets: Path,
+        *,
+        image_size: int | None = None,
+        seed: int = 0,
     ) -> None:
         libero_envs()
         use_assets(assets)
-        from libero.libero.envs import OffScreenRenderEnv
+        from libero.libero.envs.env_wrapper import ControlEnv, OffScreenRenderEnv
 
         logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
-        self.env: Any = OffScreenRenderEnv(
-            bddl_file_name=str(suite.bddl_file(task)),
-            camera_heights=image_size,
-            camera_widths=image_size,
-            camera_names=["agentview"],
-            ignore_done=True,
-        )
+        file = str(suite.bddl_file(task))
+        if image_size is None:
+            self.env: Any = ControlEnv(
+                bddl_file_name=file,
+                use_camera_obs=False,
+                has_offscreen_renderer=False,
+                ignore_done=True,
+            )
+        else:
+            self.env = OffScreenRenderEnv(
+                bddl_file_name=file,
+                camera_heights=image_size,
+                camera_widths=image_size,
+                camera_names=["agentview"],
+                ignore_done=True,
+            )
         self.env.seed(seed)
         self.env.reset()
         self._states = read_init_states(suite.init_states_file(task))
@@ -98,7 +113,7 @@ class StockTask:
         return poses
 
     def image(self) -> NDArray[np.uint8]:
-        """``(H, W, 3)`` of the scene's camera in the present state, upside-down as LIBERO has it."""
+        """``(H, W, 3)`` of the scene's camera as things stand, upside-down as LIBERO has it."""
         state = self.env.get_sim_state()
         observation = self.env.regenerate_obs_from_state(state)
         return np.array(observation["agentview_image"])

@@ -1,4 +1,4 @@
-"""``mbrl eval``: success of a trained run, or of a reference policy."""
+"""``mbrl eval``: success of a trained run, of a reference policy, or of another project's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from mbrl_agents.cli import console
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Run folder, or 'random' or 'expert'.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Run folder, or 'random' or 'expert'; nothing with --policy."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Planner or objective settings to change; env.KEY=VALUE for the environment.",
+            help="Planner or objective settings to change; env.KEY=VALUE for the environment, "
+            "policy.KEY=VALUE for the class that --policy names.",
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Per task.")] = 20,
@@ -33,6 +37,22 @@ def evaluate(
         str | None, typer.Option(help="Task number, name, list, range or 'all'.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="Another method on the same weights.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Evaluate a policy of your own or of another project; its module is installed "
+            "or in the current folder.",
+        ),
+    ] = None,
+    observation_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="What that policy is shown: mbrl, lerobot or openvla [default: what its class "
+            "says in observation_format, else mbrl].",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides every episode.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     stochastic: Annotated[
@@ -53,47 +73,38 @@ def evaluate(
     mbrl eval runs/first --episodes 20
     mbrl eval runs/first planner.samples=200 --workers 2
     mbrl eval expert --env mbrl/LiberoSpatial-v0 --task all
+    mbrl eval --policy my_policy:Policy policy.path=weights --format lerobot --task all
     """
-    from mbrl_agents.envs.registration import defaults
-    from mbrl_agents.registry import METHODS
+    from mbrl_agents.cli import evaluated
 
-    others, taken = console.split_overrides(overrides, "env")
-    env_kwargs: dict[str, Any] = {}
+    if policy is not None and run is not None:
+        overrides, run = [run, *(overrides or [])], None  # the first argument is a setting
+    others, taken = console.split_overrides(overrides, "env", "policy")
     with console.usage():
-        if run in METHODS and not METHODS[run].train:
-            name, folder = run, None
-            env_id = env or "mbrl/LiberoSpatial-v0"
-            env_kwargs = dict(defaults(env_id).kwargs)
-        else:
-            from mbrl_agents.runs.loading import check_acting_overrides
-            from mbrl_agents.runs.spec import RunInfo
-
-            if run in METHODS and not Path(run).exists():
-                raise ValueError(f"{run!r} is a method; give the folder of its run (`mbrl train`)")
-            info = RunInfo.read(run)
-            name, folder = method or info.spec.method, run
-            console.check_method(name)
-            check_acting_overrides(info.spec.method, others)
-            env_id = env or info.spec.env_id
-            if env is None:
-                env_kwargs = dict(info.spec.env_kwargs)
-    console.check_env(env_id)
-    env_kwargs.update(taken["env"])
-    tasks = console.parse_tasks(task, env_id)
-
-    from mbrl_agents.config import resolve_config
-    from mbrl_agents.evaluation import rollouts
-    from mbrl_agents.evaluation.statistics import summarise
-    from mbrl_agents.runs.loading import predictor_factory
-
-    with console.usage():
-        resolve_config(name, others)
         if init not in (None, "benchmark", "random"):
             raise ValueError(f"--init must be benchmark or random, not {init!r}")
+        if policy is not None:
+            if method is not None:
+                raise ValueError("--method chooses among this project's, --policy another's")
+            if others:
+                raise ValueError(f"{others[0]!r}: settings of a policy begin with policy. or env.")
+            chosen = evaluated.third_party(policy, taken["policy"], observation_format, env)
+        elif run is None:
+            raise ValueError("give a run folder, 'random' or 'expert', or --policy MODULE:CLASS")
+        elif observation_format is not None or taken["policy"]:
+            raise ValueError("--format and policy.KEY=VALUE go with --policy MODULE:CLASS")
+        else:
+            chosen = evaluated.method_or_run(run, method, env, others)
+    name, env_id, factory = chosen.name, chosen.env_id, chosen.factory
+    env_kwargs = {**chosen.env_kwargs, **taken["env"]}
+    tasks = console.parse_tasks(task, env_id)
+
+    from mbrl_agents.evaluation import rollouts
+    from mbrl_agents.evaluation.statistics import summarise
+
     for results in (out, video):
         if results is not None:
             console.make_folder(results)
-    factory = predictor_factory(name, folder, others)
     total = episodes * len(tasks or [None])
     with console.failures(), console.progress("evaluating", total) as update:
         outcomes: list[bool | None] = []
@@ -121,7 +132,10 @@ def evaluate(
         )
         if video is not None:
             _record_videos(video, factory, env_id, env_kwargs, tasks, init, seed)
-    summary = {"method": name, "env": env_id, "seed": seed, "init": init, **summarise(records)}
+    shown = {} if policy is None else {"observation_format": chosen.observation_format}
+    summary = {
+        "method": name, **shown, "env": env_id, "seed": seed, "init": init, **summarise(records),
+    }  # fmt: skip
     if out is not None:
         lines = [
             json.dumps({"method": name, "obs": env_kwargs.get("obs"), **r.to_json()})
