@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mbrl_agents.envs.libero.expert import expert_for
-from mbrl_agents.envs.libero.rendering import SceneRenderer
+from mbrl_agents.envs.libero.rendering import RENDERINGS, SceneRenderer
 from mbrl_agents.envs.libero.simulation import Simulation
 from mbrl_agents.envs.libero.suites import SUITES
 from tests.support.official_assets import official_folder
@@ -225,6 +225,45 @@ def test_pictures_larger_than_the_meshes_are_drawn_as_compiled(bowl: Simulation)
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.5
     quick.close()
     full.close()
+
+
+@pytest.mark.skipif(
+    not hasattr(mujoco.MjModel, "tex_colorspace"), reason="this MuJoCo has one colour space"
+)
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_textures_are_drawn_as_they_are_whatever_space_the_model_names(
+    primitive: Path, rendering: str
+) -> None:
+    images = []
+    for space in (mujoco.mjtColorSpace.mjCOLORSPACE_LINEAR, mujoco.mjtColorSpace.mjCOLORSPACE_SRGB):
+        simulation = Simulation(SUITES["libero_spatial"], 2, primitive)
+        simulation.reset_to(0)
+        simulation.model.tex_colorspace[:] = int(space)
+        renderer = SceneRenderer(simulation, (32, 32), rendering=rendering)
+        images.append(renderer.render("agentview"))
+        assert (simulation.model.tex_colorspace == int(space)).all()
+        renderer.close()
+        simulation.close()
+    np.testing.assert_array_equal(*images)
+
+
+def test_liberos_rendering_smooths_edges_and_leaves_the_model_whole(bowl: Simulation) -> None:
+    bowl.reset_to(0)
+    before = shapes_of(bowl.model)
+    images = {}
+    for rendering in RENDERINGS:
+        renderer = SceneRenderer(bowl, (64, 64), rendering=rendering)
+        images[rendering] = renderer.render("agentview")
+        renderer.close()
+    for kept, now in zip(before, shapes_of(bowl.model), strict=True):
+        np.testing.assert_array_equal(kept, now)
+    difference = np.abs(images["fast"].astype(int) - images["libero"]).max(axis=-1)
+    assert 0.01 < (difference > 8).mean() < 0.3, "edges, and nothing else"
+
+
+def test_an_unknown_rendering_is_answered_with_the_valid_ones(bowl: Simulation) -> None:
+    with pytest.raises(ValueError, match="fast, libero"):
+        SceneRenderer(bowl, (8, 8), rendering="slow")
 
 
 def test_an_unknown_camera_is_answered_with_the_valid_ones(bowl: Simulation) -> None:
