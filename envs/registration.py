@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
-from .libero.suites import SUITES
+from .libero.suites import SUITES, Suite
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,20 @@ class EnvDefaults:
         kwargs: keywords of ``gymnasium.make``.
         init: how evaluation starts episodes, "benchmark" or "random"; None where only the
             environment itself can tell.
+        task_names: gives the names of its tasks, where ``task`` is one of its keywords.
     """
 
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     init: str | None = None
+    task_names: Callable[[], Sequence[str]] | None = None
 
 
-DEFAULTS = {
-    suite.env_id: EnvDefaults({"obs": "pose", "reward": "progress"}, init="benchmark")
-    for suite in SUITES.values()
-}
+def _libero(suite: Suite) -> EnvDefaults:
+    kwargs = {"obs": "pose", "reward": "progress"}
+    return EnvDefaults(kwargs, init="benchmark", task_names=lambda: suite.task_names)
+
+
+DEFAULTS = {suite.env_id: _libero(suite) for suite in SUITES.values()}
 """Of the environments registered here, by id."""
 
 

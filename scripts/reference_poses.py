@@ -99,7 +99,7 @@ def main() -> None:
         poses = np.array([[poses[name] for name in names] for poses in settled])
         record[f"poses_{task}"] = poses.astype(np.float32)
         env.close()
-        print(f"task {task}: {poses.shape[0]} states of {', '.join(names)}", file=sys.stderr)  # noqa: T201
+        print(f"task {task}: {poses.shape[0]} states of {', '.join(names)}", file=sys.stderr)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arguments.out, **record)
 

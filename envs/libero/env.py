@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .assets import resolve_assets
 from .bddl import describe
+from .conditions import image_conditions, physics_conditions, scene_conditions
 from .contact_rule import check_contact_rule
 from .expert import Expert, expert_for
 from .fixtures import FIXTURES
@@ -208,6 +209,21 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     def assets_kind(self) -> str:
         """ "primitive" or "official": which models are shown and simulated."""
         return self._assets.kind
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What figures of this environment depend on beside the agent; plain values by name."""
+        found = physics_conditions(self.simulation.contact_rule)
+        found |= scene_conditions(self._assets, self.suite, self._fixtures, self._settle_steps)
+        if self._obs == "image":
+            drawn = [renderer.backend for renderer in self._renderers.values()]
+            found |= image_conditions(
+                self.rendering,
+                self.image_convention,
+                self._image_size,
+                next(filter(None, drawn), None),
+            )
+        return found
 
     @property
     def n_init_states(self) -> int:

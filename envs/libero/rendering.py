@@ -91,6 +91,14 @@ class SceneRenderer:
         # OpenGL's first row is the lowest.
         return self._views[camera_id].pixels(data)[::-1].copy()
 
+    @property
+    def backend(self) -> str | None:
+        """What draws, such as "EGL llvmpipe (LLVM 17.0.6, 256 bits)"; None before an image."""
+        if self._gl is None:
+            return None
+        self._gl.make_current()
+        return _backend_name(self._gl)
+
     def triangles(self, camera: str) -> int:
         """How many triangles the meshes have that a camera drawn before may see."""
         return self._views[self._simulation.model.camera(camera).id].triangles
@@ -262,6 +270,15 @@ def _close_renderers() -> None:
     for renderer in list(_open_renderers):
         renderer.close()
     _free_dropped()
+
+
+def _backend_name(context: Any) -> str:
+    """The interface to OpenGL and the device behind it; the context must be current."""
+    from OpenGL import GL
+
+    name = "EGL" if type(context).__module__.endswith("egl") else "OSMesa"
+    device = GL.glGetString(GL.GL_RENDERER)
+    return name if device is None else f"{name} {device.decode(errors='replace')}"
 
 
 def _gl_context(width: int, height: int) -> Any:

@@ -227,9 +227,7 @@ def default_workers() -> int:
 
 
 def _task_names(env_id: str) -> Sequence[str] | None:
-    from mbrl_agents.envs.libero.suites import SUITES
+    from mbrl_agents.envs.registration import defaults
 
-    for suite in SUITES.values():
-        if suite.env_id == env_id:
-            return suite.task_names
-    return None
+    names = defaults(env_id).task_names
+    return None if names is None else names()

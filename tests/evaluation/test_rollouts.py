@@ -61,9 +61,11 @@ def test_environments_without_official_states_work() -> None:
 
 
 def test_defaults_are_known_without_building_an_environment() -> None:
-    assert defaults("mbrl/LiberoGoal-v0") == EnvDefaults(
-        {"obs": "pose", "reward": "progress"}, init="benchmark"
-    )
+    goal = defaults("mbrl/LiberoGoal-v0")
+    assert goal.kwargs == {"obs": "pose", "reward": "progress"}
+    assert goal.init == "benchmark"
+    assert goal.task_names is not None
+    assert len(goal.task_names()) == 10
     assert defaults("Pendulum-v1") == EnvDefaults({}, init=None)
     assert default_init("mbrl/Libero90-v0") == "benchmark"
     assert default_init(TOY) == "benchmark"

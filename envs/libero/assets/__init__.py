@@ -6,10 +6,11 @@ states run on them. **Official** assets are LIBERO's own, found on disk or fetch
 """
 
 from .primitive import primitive_assets_dir, primitive_digest, write_primitive_assets
-from .resolve import AssetFolder, fetch_official_assets, resolve_assets
+from .resolve import AssetFolder, assets_digest, fetch_official_assets, resolve_assets
 
 __all__ = [
     "AssetFolder",
+    "assets_digest",
     "fetch_official_assets",
     "primitive_assets_dir",
     "primitive_digest",

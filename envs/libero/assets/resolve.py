@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import importlib.util
 import logging
 import os
@@ -100,6 +103,29 @@ def check_assets(folder: Path, needs: Needs) -> None:
     for path in _needed_files(folder, needs):
         if not path.is_file():
             raise FileNotFoundError(f"asset folder {folder} lacks {os.path.relpath(path, folder)}")
+
+
+@functools.cache
+def assets_digest(folder: Path, suite: str) -> str:
+    """Twelve hexadecimal digits of the files in ``folder`` that a suite's tasks are built from.
+
+    Files that are missing there are left out: a folder may hold what one task needs.
+    """
+    digest = hashlib.sha256()
+    files: set[Path] = set()
+    # One after another: what an XML file refers to is only known where it is there.
+    needs = Needs.of_suite(suite)
+    for part in (
+        *(Needs(frozenset({category})) for category in needs.categories),
+        Needs(frozenset(), needs.scenes),
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            files.update(_needed_files(folder, part))
+    for file in sorted(files):
+        if file.is_file():
+            digest.update(os.path.relpath(file, folder).encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def fetch_official_assets(

@@ -1,0 +1,73 @@
+"""``mbrl doctor`` tells the truth about this machine, and about others."""
+
+from __future__ import annotations
+
+import json
+
+import mujoco
+import pytest
+from typer.testing import CliRunner, Result
+
+from mbrl_agents.cli.main import app
+from mbrl_agents.envs.libero import doctor
+from mbrl_agents.envs.libero.doctor import TOLERANCES
+
+PRIMITIVE = "env.assets=primitive"
+
+
+def mbrl(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def test_with_the_installed_versions_nothing_is_wrong() -> None:
+    result = mbrl(PRIMITIVE, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["healthy"]
+    assert report["wrong"] == []
+    assert report["settled_states"] == 6
+    far, turned = TOLERANCES["primitive"]
+    assert report["farthest_mm"] < 1e3 * far
+    assert report["most_turned_degrees"] < turned
+    conditions = report["conditions"]
+    assert conditions["mujoco"] == mujoco.__version__
+    assert conditions["contact_rule"] == report["contact_rule"]
+    assert conditions["step_limit"] == 220
+    assert len(conditions["assets_digest"]) == 12
+    assert any("primitive assets" in text for text in report["remarks"])
+
+
+@pytest.mark.skipif(
+    tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 4),
+    reason="this MuJoCo follows the reference rule by itself",
+)
+def test_the_contact_rule_of_later_versions_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "STATES", {5: (0,)})
+    result = mbrl(PRIMITIVE, "env.contact_rule=mujoco")
+    assert result.exit_code == 1
+    assert "wrong: objects of " in result.stdout
+    assert "rest elsewhere than in stock LIBERO" in result.stdout
+    assert "contact_rule='reference' restores that" in result.stdout
+    assert "nothing is wrong" not in result.stdout
+
+
+def test_an_untested_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mujoco, "__version__", "3.99.0")
+    result = mbrl(PRIMITIVE)
+    assert result.exit_code == 1
+    assert "is not tested with MuJoCo 3.99.0" in result.stdout
+    assert "contact rule" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--env", "CartPole-v1"], "CartPole-v1 is not a suite of LIBERO; valid: mbrl/Libero10-v0"),
+        (["planner.horizon=3"], "expected env.KEY=VALUE"),
+        (["env.contact_rule=new"], "valid: reference, mujoco"),
+    ],
+)
+def test_bad_input_is_refused(arguments: list[str], said: str) -> None:
+    result = mbrl(*arguments)
+    assert result.exit_code != 0
+    assert said in result.stderr
