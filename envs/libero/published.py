@@ -197,11 +197,11 @@ def _space(observation_format: str, size: int) -> spaces.Dict:
     letters = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ")
     sentence = spaces.Text(MAX_INSTRUCTION, charset=letters)
     if observation_format == "lerobot":
-        image = spaces.Box(0.0, 1.0, (3, size, size), dtype=np.float32)
+        scaled = spaces.Box(0.0, 1.0, (3, size, size), dtype=np.float32)
         return spaces.Dict(
             {
-                "observation.images.image": image,
-                "observation.images.image2": image,
+                "observation.images.image": scaled,
+                "observation.images.image2": scaled,
                 "observation.state": spaces.Box(-np.inf, np.inf, (8,), dtype=np.float32),
                 "task": sentence,
             }
