@@ -50,8 +50,13 @@ KEYWORDS: Mapping[str, Any] = {
     "image_convention": "rotated",
     "robot_state": "libero8",
     "settle_steps": 10,
+    "fixtures": "random",
 }
-"""Keywords of the environment that both formats are made from."""
+"""Keywords of the environment under which both evaluations run.
+
+Both draw fixture poses anew at each reset, as LIBERO does.  Both use LIBERO's own models: assets
+are left to be found, and figures with primitive ones are not comparable.
+"""
 
 MAX_INSTRUCTION = 256
 """The longest instruction that the observation space allows, in characters."""
@@ -77,7 +82,7 @@ def published_keywords(observation_format: str, suite: str) -> dict[str, Any]:
 def published_observation(
     observation: Mapping[str, NDArray[Any]], instruction: str, observation_format: str
 ) -> dict[str, Any]:
-    """An observation of an environment made with ``KEYWORDS``, in a format.
+    """An observation of an environment made with `published_keywords`, in a format.
 
     Returns:
         "lerobot": ``observation.images.image`` (scene) and ``observation.images.image2`` (wrist),

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.libero
 
 SPATIAL = "mbrl/LiberoSpatial-v0"
 BOTH = ("agentview", "robot0_eye_in_hand")
-SMALL = {"assets": "primitive", "rendering": "fast", "image_size": 32}
+SMALL = {"assets": "primitive", "rendering": "fast", "image_size": 32, "fixtures": "centre"}
 
 
 def observe(**keywords: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
