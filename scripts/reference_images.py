@@ -1,10 +1,11 @@
 """Makes the reference images that `tests/envs/test_reference_images.py` compares with.
 
-They are LIBERO's own ``agentview`` images of settled official init states, drawn under MuJoCo
-3.3.0, beside the state and the fixture poses that they show::
+They are LIBERO's own images of settled official init states by both cameras, drawn under MuJoCo
+3.3.0, beside the state and the fixture poses that they show, and the robot's state of eight numbers
+that published evaluations make of LIBERO's observation::
 
     PYTHONPATH=mujoco330 python scripts/reference_images.py \\
-        --assets FOLDER --out tests/envs/reference/agentview.npz
+        --assets FOLDER --out tests/envs/reference/images.npz
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from stock_libero import StockTask, require_reference
 
+from mbrl_agents.envs.libero.runtime import libero_envs
 from mbrl_agents.envs.libero.suites import SUITES
 
 TASKS = (0, 2, 4, 5, 7, 9)
@@ -31,6 +33,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels")
     arguments = parser.parse_args()
     require_reference()
+    libero_envs()  # before robosuite, to keep its warnings off the terminal
+    from robosuite.utils.transform_utils import quat2axisangle
+
     arrays: dict[str, np.ndarray] = {"tasks": np.array(arguments.tasks)}
     for task in arguments.tasks:
         stock = StockTask(
@@ -41,7 +46,16 @@ def main() -> None:
         arrays[f"state_{task}"] = np.asarray(stock.env.get_sim_state())
         arrays[f"fixtures_{task}"] = np.array(sorted(fixtures))
         arrays[f"poses_{task}"] = np.stack([fixtures[name] for name in sorted(fixtures)])
-        arrays[f"image_{task}"] = stock.image()
+        observation = stock.observation()
+        arrays[f"image_{task}"] = observation["agentview_image"]
+        arrays[f"wrist_{task}"] = observation["robot0_eye_in_hand_image"]
+        arrays[f"robot_{task}"] = np.concatenate(
+            [
+                observation["robot0_eef_pos"],
+                quat2axisangle(observation["robot0_eef_quat"]),
+                observation["robot0_gripper_qpos"],
+            ]
+        )
         print(f"task {task}: mean grey {arrays[f'image_{task}'].mean():.2f}")
         stock.close()
     np.savez_compressed(arguments.out, **arrays)

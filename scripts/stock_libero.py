@@ -69,7 +69,7 @@ class StockTask:
                 bddl_file_name=file,
                 camera_heights=image_size,
                 camera_widths=image_size,
-                camera_names=["agentview"],
+                camera_names=["agentview", "robot0_eye_in_hand"],
                 ignore_done=True,
             )
         self.env.seed(seed)
@@ -112,11 +112,9 @@ class StockTask:
                 poses[name] = np.concatenate(pose)
         return poses
 
-    def image(self) -> NDArray[np.uint8]:
-        """``(H, W, 3)`` of the scene's camera as things stand, upside-down as LIBERO has it."""
-        state = self.env.get_sim_state()
-        observation = self.env.regenerate_obs_from_state(state)
-        return np.array(observation["agentview_image"])
+    def observation(self) -> dict[str, Any]:
+        """LIBERO's observation of things as they stand; its images are upside-down."""
+        return dict(self.env.regenerate_obs_from_state(self.env.get_sim_state()))
 
     def close(self) -> None:
         """Free the simulation and its OpenGL context."""
