@@ -65,7 +65,9 @@ class Joint:
 
 @dataclass(frozen=True)
 class Inertia:
-    """Mass (kg), centre of mass (m) and principal inertia about it (kg m2), in the body's axes.
+    """Mass (kg), centre of mass (m) and inertia about it (kg m2), in the body's axes.
+
+    ``products`` are the tensor's xy, xz and yz entries, for what starts in a delicate balance.
 
     Given outright rather than left to the shapes: LIBERO's boxes overlap and some appear twice,
     and only its totals, not its boxes, are worth keeping.
@@ -74,6 +76,7 @@ class Inertia:
     mass: float
     centre: Vec3
     diagonal: Vec3
+    products: Vec3 = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ def body_element(body: Body) -> ET.Element:
         mass: Attributes = {
             "pos": inertia.centre,
             "mass": (inertia.mass,),
-            "diaginertia": inertia.diagonal,
+            "fullinertia": (*inertia.diagonal, *inertia.products),
         }
         node.append(element("inertial", mass))
     if body.joint is not None:

@@ -33,7 +33,15 @@ def cylinder(radius: float, half_height: float, pos: Vec3 = ORIGIN, axis: str = 
     return Shape("cylinder", (radius, half_height), pos, IDENTITY if axis == "z" else UPRIGHT_TO_Y)
 
 
-def wall(angle: float, radius: float, height: float, half: Vec3, lean: float = 0.0) -> Shape:
+def wall(
+    angle: float,
+    radius: float,
+    height: float,
+    half: Vec3,
+    lean: float = 0.0,
+    twist: float = 0.0,
+    roll: float = 0.0,
+) -> Shape:
     """A box that faces the z axis from distance ``radius`` at polar ``angle``.
 
     Args:
@@ -42,9 +50,12 @@ def wall(angle: float, radius: float, height: float, half: Vec3, lean: float = 0
         height: z of its centre (m).
         half: half thickness, half width along the circle, half length up the slope (m).
         lean: how far its top leans outwards (rad; 0 is upright, pi/2 lies flat).
+        twist: how far it faces past the axis, about z (rad).
+        roll: how far it is turned in its own plane (rad).
     """
     pos = (radius * math.cos(angle), radius * math.sin(angle), height)
-    return box(half, pos, compose(rotation("z", angle), rotation("y", lean)))
+    facing = compose(rotation("z", angle + twist), rotation("y", lean))
+    return box(half, pos, compose(facing, rotation("x", roll)))
 
 
 def ring(
@@ -69,6 +80,19 @@ def ring(
         width = radius * math.tan(math.pi / count)
     half = (thickness, width, length)
     return tuple(wall(2.0 * math.pi * k / count, radius, height, half, lean) for k in range(count))
+
+
+def walls(
+    angles: Iterable[float],
+    radius: float,
+    height: float,
+    half: Vec3,
+    lean: float = 0.0,
+    twist: float = 0.0,
+    roll: float = 0.0,
+) -> tuple[Shape, ...]:
+    """Equal walls around z at given polar angles, in degrees; the rest as in `wall`."""
+    return tuple(wall(math.radians(a), radius, height, half, lean, twist, roll) for a in angles)
 
 
 def octagon(

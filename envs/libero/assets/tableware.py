@@ -7,7 +7,7 @@ the shapes are our own. z is up and the origin is near the bottom of each thing.
 from __future__ import annotations
 
 from .mjcf import Body, Inertia, Model, Site, Visual
-from .shapes import box, cross, cylinder, rgb, ring, seen, wall
+from .shapes import box, cross, cylinder, rgb, ring, seen, span, wall, walls
 
 BLACK = rgb(0.06, 0.06, 0.07)
 DARK = rgb(0.13, 0.13, 0.14)
@@ -18,27 +18,54 @@ WICKER = rgb(0.72, 0.55, 0.34)
 WICKER_DARK = rgb(0.55, 0.40, 0.23)
 
 
+BOWL_LOWER = (
+    *(90.2, 116.0, 141.0, 166.3, -169.1, -143.5, -117.7, -92.1),
+    *(-66.2, -41.1, -15.8, 0.4, 24.9, 49.9, 69.8),
+)
+BOWL_UPPER = (
+    *(90.1, 111.5, 132.3, 153.4, 174.4, -165.2, -144.3, -123.1, -102.4),
+    *(-81.5, -60.4, -39.6, -18.2, 2.3, 22.9, 43.5, 64.0),
+)
+PLATE_FLAPS = (90.0, 47.9, 3.7, -40.8, -87.3, -133.7, -178.5, 135.5)
+RAMEKIN_SIDE = (
+    *(-90.0, -64.3, -39.5, -18.4, 1.0, 26.0, 48.4, 71.7),
+    *(91.5, 116.8, 141.2, 161.8, -179.4, -155.7, -133.3, -110.7),
+)
+"""Where walls stand around z, in degrees: not evenly, and LIBERO's initial states know it."""
+
+
 def akita_black_bowl() -> Model:
     """Two tiers of a ring on a small foot; the rim (2.6 mm) is what a gripper closes on."""
-    foot = cross(0.0245, 0.0158, 0.0026, (0.0, 0.0, 0.0042))
-    lower = ring(12, 0.0335, 0.0098, 0.0007, 0.0119, lean=1.057)
-    upper = ring(12, 0.0471, 0.0337, 0.0013, 0.0188, lean=0.253)
+    foot = (
+        span((-0.01617, -0.02452, 0.00159), (0.01617, 0.02231, 0.00675)),
+        span((-0.02263, -0.01540, 0.00159), (0.02316, 0.01554, 0.00675)),
+    )
+    half = (0.00071, 0.00992, 0.01187)
+    lower = walls(BOWL_LOWER, 0.03348, 0.00984, half, lean=1.0475, twist=-0.0245, roll=-0.0214)
+    upper = walls(BOWL_UPPER, 0.04712, 0.03367, (0.00128, 0.00934, 0.01875), lean=0.2564)
+    seen_upper = ring(12, 0.0471, 0.0337, 0.0013, 0.0188, lean=0.253)
     visual = (
         Visual(cylinder(0.0255, 0.0030, (0.0, 0.0, 0.0046)), BLACK),
         Visual(cylinder(0.0350, 0.0035, (0.0, 0.0, 0.0090)), BLACK),
         Visual(cylinder(0.0432, 0.0020, (0.0, 0.0, 0.0140)), DARK),
-        *seen(upper, BLACK),
+        *seen(seen_upper, BLACK),
     )
-    inertia = Inertia(0.00559, (0.0023, 0.0005, 0.0227), (5.72e-6, 6.10e-6, 9.08e-6))
+    inertia = Inertia(
+        0.005591,
+        (0.00228, 0.00051, 0.02271),
+        (5.719e-6, 6.103e-6, 9.081e-6),
+        (-2.6e-8, -6.0e-8, -1.2e-8),
+    )
     # LIBERO's bowl starts 0.1 m aside; every reset moves it, only qpos0 shows it.
     root = Body("object", (*foot, *lower, *upper), visual, inertia=inertia, pos=(0.0, -0.1, 0.0))
     return Model("akita_black_bowl", root)
 
 
 def plate() -> Model:
-    """A flat base and eight flaps that rise outwards; only the base touches the table."""
-    base = box((0.0285, 0.0306, 0.0038), (0.0, 0.0, 0.0014))
-    flaps = ring(8, 0.0492, 0.0070, 0.0025, 0.0191, lean=1.234, width=0.0265)
+    """A flat base and eight flaps that rise outwards; the flaps' inner edges touch the table."""
+    base = span((-0.0285, -0.0306, 0.0009), (0.0285, 0.0306, 0.0053))
+    half = (0.00254, 0.02851, 0.01913)
+    flaps = walls(PLATE_FLAPS, 0.04828, 0.00696, half, lean=1.2292, twist=-0.0765, roll=-0.0721)
     inner = ring(12, 0.0445, 0.0066, 0.0022, 0.0150, lean=1.234, width=0.0155)
     edge = ring(12, 0.0632, 0.0131, 0.0023, 0.0048, lean=1.234, width=0.0182)
     visual = (
@@ -46,21 +73,32 @@ def plate() -> Model:
         *seen(inner, WHITE),
         *seen(edge, RED),
     )
-    inertia = Inertia(0.01152, (0.0003, 0.0051, 0.0064), (1.51e-5, 1.29e-5, 2.76e-5))
+    inertia = Inertia(
+        0.01152,
+        (0.00033, 0.00514, 0.00645),
+        (1.506e-5, 1.293e-5, 2.763e-5),
+        (-9.0e-8, -2.4e-8, -7.6e-8),
+    )
     return Model("plate", Body("object", (base, *flaps), visual, inertia=inertia))
 
 
 def glazed_rim_porcelain_ramekin() -> Model:
     """A low cup with a steep wall."""
-    floor = cross(0.0335, 0.0139, 0.0033, (0.0, 0.0, 0.0040))
-    side = ring(12, 0.0382, 0.0221, 0.0026, 0.0205, lean=0.151)
+    floor = cross(0.0340, 0.0121, 0.0033, (0.0, 0.0, 0.0040))
+    side = walls(RAMEKIN_SIDE, 0.03824, 0.02166, (0.0026, 0.00948, 0.02085), lean=0.1493)
+    seen_side = ring(12, 0.0382, 0.0221, 0.0026, 0.0205, lean=0.151)
     rim = ring(12, 0.0408, 0.0395, 0.0030, 0.0032, lean=0.151)
     visual = (
         Visual(cylinder(0.0350, 0.0033, (0.0, 0.0, 0.0040)), GREY),
-        *seen(side, WHITE),
+        *seen(seen_side, WHITE),
         *seen(rim, GREY),
     )
-    inertia = Inertia(0.00966, (-0.0025, 0.0001, 0.0168), (7.37e-6, 7.99e-6, 1.22e-5))
+    inertia = Inertia(
+        0.00966,
+        (-0.00246, 0.00006, 0.01681),
+        (7.371e-6, 7.994e-6, 1.218e-5),
+        (-3.0e-8, 1.9e-8, 0.0),
+    )
     root = Body("object", (*floor, *side), visual, inertia=inertia)
     return Model("glazed_rim_porcelain_ramekin", root)
 
