@@ -108,6 +108,7 @@ def test_nearly_parallel_edges_are_no_faces() -> None:
 
 @replaced
 def test_a_collected_model_is_forgotten() -> None:
+    gc.collect()
     before = set(contact_rule._registered)
     model, data = made(FACES)
     register(model)
