@@ -37,8 +37,11 @@ CONTACT_RULES = ("reference", "mujoco")
 CHANGED_IN = (3, 4)
 """The first MuJoCo release (major, minor) with the later rule."""
 
-TESTED_UP_TO = (3, 8)
-"""The last MuJoCo release for which the replacement was tested."""
+TESTED = ((3, 6), (3, 8))
+"""First and last MuJoCo release whose contacts the replacement makes equal to the earlier ones.
+
+3.4 and 3.5 report other points of a face too, which the rule does not take away.
+"""
 
 CAPACITY = 4096
 """Most models that can be registered at once."""
@@ -82,12 +85,12 @@ def check_contact_rule(rule: str) -> None:
     """
     if rule not in CONTACT_RULES:
         raise ValueError(f"unknown contact_rule {rule!r}; valid: {', '.join(CONTACT_RULES)}")
-    if rule == "reference" and _version() > TESTED_UP_TO:
-        limit = f"{TESTED_UP_TO[0]}.{TESTED_UP_TO[1] + 1}"
+    if rule == "reference" and _version() >= CHANGED_IN and not _tested():
+        (major, first), (_, last) = TESTED
         raise RuntimeError(
-            f"contact_rule='reference' is not tested with MuJoCo {mujoco.__version__}: install "
-            f"'mujoco<{limit}', or pass contact_rule='mujoco', whose results are not comparable "
-            "with published ones"
+            f"contact_rule='reference' cannot be had with MuJoCo {mujoco.__version__}: install "
+            f"'mujoco>={major}.{first},<{major}.{last + 1}', or pass contact_rule='mujoco', whose "
+            "results are not comparable with published ones"
         )
 
 
@@ -153,6 +156,10 @@ def _version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
+def _tested() -> bool:
+    return TESTED[0] <= _version() <= TESTED[1]
+
+
 # ------------------------------------------------------------------- installation
 
 
@@ -163,7 +170,7 @@ def _install() -> Any:
     Returns:
         The compiled function, which has to live as long as the process: the cache keeps it.
     """
-    if not CHANGED_IN <= _version() <= TESTED_UP_TO:
+    if not _tested():
         raise RuntimeError(f"the contact rule is not made for MuJoCo {mujoco.__version__}")
     model = mujoco.MjModel.from_xml_string(_PROBE)
     data = mujoco.MjData(model)
