@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import re
 import threading
 from typing import Any
 
@@ -17,7 +18,7 @@ from mbrl_agents.envs.libero.contact_rule import apply_contact_rule, register, u
 
 VERSION = tuple(int(part) for part in mujoco.__version__.split(".")[:2])
 replaced = pytest.mark.skipif(
-    not (3, 4) <= VERSION <= contact_rule.TESTED_UP_TO,
+    not contact_rule.TESTED[0] <= VERSION <= contact_rule.TESTED[1],
     reason="the rule is MuJoCo's own, or not made for this MuJoCo",
 )
 
@@ -167,22 +168,22 @@ def test_what_is_in_force() -> None:
         assert apply_contact_rule("mujoco", model) == expected
         assert apply_contact_rule("reference", model) == expected
         assert depths(model, data) == [0.05] * 4
-    elif VERSION <= contact_rule.TESTED_UP_TO:
+    elif contact_rule.TESTED[0] <= VERSION <= contact_rule.TESTED[1]:
         assert apply_contact_rule("mujoco", model) == "mujoco"
         assert depths(model, data) == [0.1] * 4
         assert apply_contact_rule("reference", model) == "reference"
         assert depths(model, data) == [0.05] * 4
     else:
-        with pytest.raises(RuntimeError, match="is not tested with MuJoCo"):
+        with pytest.raises(RuntimeError, match="cannot be had with MuJoCo"):
             apply_contact_rule("reference", model)
 
 
-def test_refused_where_it_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mujoco, "__version__", "3.9.0")
+@pytest.mark.parametrize("version", ["3.4.0", "3.5.0", "3.9.0", "4.0.0"])
+def test_refused_where_it_was_not_tested(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(mujoco, "__version__", version)
     model, _ = made(FACES)
-    with pytest.raises(
-        RuntimeError, match=r"not tested with MuJoCo 3\.9\.0: install 'mujoco<3\.9'"
-    ):
+    sentence = f"had with MuJoCo {re.escape(version)}: install 'mujoco>=3.6,<3.9'"
+    with pytest.raises(RuntimeError, match=sentence):
         apply_contact_rule("reference", model)
     assert apply_contact_rule("mujoco", model) == "mujoco"
 
