@@ -27,6 +27,7 @@ from .observation import (
 )
 from .rendering import RENDERINGS, SceneRenderer
 from .reward import REWARDS, make_reward
+from .settled import SETTLE_ACTION
 from .simulation import Simulation
 from .suites import get_suite
 
@@ -35,9 +36,6 @@ INITS = ("random", "benchmark")
 
 CAMERAS = {"agentview": "image", "robot0_eye_in_hand": "wrist"}
 """Cameras that observations may show, and the keys they appear under."""
-
-SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
-"""Executed while objects come to rest after a reset: stay, gripper open."""
 
 
 class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
