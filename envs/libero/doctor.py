@@ -9,7 +9,7 @@ from typing import Any
 import mujoco
 
 from .assets import AssetFolder, resolve_assets
-from .contact_rule import CONTACT_RULES, check_contact_rule
+from .contact_rule import CONTACT_RULES, TESTED, check_contact_rule
 from .settled import Deviation, deviations
 from .settled import conditions as reference_conditions
 from .simulation import Simulation
@@ -127,7 +127,8 @@ def _of_settings(rule: str, folder: AssetFolder, fixtures: str) -> list[Finding]
                 True,
                 f"MuJoCo {mujoco.__version__} computes contacts of boxes otherwise than before "
                 "3.4, which LIBERO's initial states and published results come from; "
-                "contact_rule='reference' restores that, from 3.4 to 3.8",
+                "contact_rule='reference' restores that, from "
+                f"{'.'.join(map(str, TESTED[0]))} to {'.'.join(map(str, TESTED[1]))}",
             )
         )
     elif rule.startswith("native"):

@@ -55,7 +55,7 @@ def test_an_untested_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mujoco, "__version__", "3.99.0")
     result = mbrl(PRIMITIVE)
     assert result.exit_code == 1
-    assert "is not tested with MuJoCo 3.99.0" in result.stdout
+    assert "cannot be had with MuJoCo 3.99.0" in result.stdout
     assert "contact rule" in result.stdout
 
 
