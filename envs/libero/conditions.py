@@ -6,8 +6,8 @@ libero_spatial from 98 to 12 %], so results carry them.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
-from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -26,30 +26,33 @@ def physics_conditions(contact_rule: str) -> dict[str, Any]:
 
 
 def scene_conditions(
-    assets: AssetFolder, suite: str, fixtures: str, settle_steps: int
+    assets: AssetFolder, suite: str, fixtures: str, settle_steps: int, reward: str
 ) -> dict[str, Any]:
-    """What the scenes are made of and how they begin."""
+    """What the scenes are made of, how they begin, and what returns are made of."""
     return {
         "assets": assets.kind,
-        "assets_digest": assets_digest(Path(assets.path), suite),
+        "assets_digest": assets_digest(assets, suite),
         "fixtures": fixtures,
         "settle_steps": settle_steps,
+        "reward": reward,
     }
 
 
 def image_conditions(
-    rendering: str, convention: str, size: int, renderer: str | None
+    rendering: str, convention: str, cameras: tuple[str, ...], size: int, renderer: str | None
 ) -> dict[str, Any]:
     """How images are drawn; ``renderer`` is known once there is one."""
     return {
         "rendering": rendering,
         "texture_colours": "linear",
         "image_convention": convention,
+        "cameras": " and ".join(cameras),
         "image_size": size,
         "renderer": renderer or "none yet",
     }
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -10,7 +10,8 @@ import mujoco
 
 from .assets import AssetFolder, resolve_assets
 from .contact_rule import CONTACT_RULES, TESTED, check_contact_rule
-from .settled import Deviation, deviations
+from .published import KEYWORDS
+from .settled import SETTLE_STEPS, Deviation, deviations
 from .settled import conditions as reference_conditions
 from .simulation import Simulation
 from .suites import get_suite
@@ -18,6 +19,9 @@ from .suites import get_suite
 STATES: Mapping[int, tuple[int, ...]] = {0: (0,), 2: (0, 18), 5: (0, 1), 8: (4,)}
 """Official initial states of libero_spatial that are settled, by task: ordinary ones, and those
 that differ where contacts between boxes are computed otherwise."""
+
+DEFAULTS = {"rendering": "fast", "image_convention": "upright", "robot_state": "pose7"}
+"""Of the environment's keywords that published policies expect otherwise."""
 
 TOLERANCES = {"official": (1e-3, 1.0), "primitive": (3e-3, 2.0)}
 """How far (m) and how much turned (degrees) an object may rest from the reference, by assets."""
@@ -62,8 +66,8 @@ def examine(
     assets: str = "auto",
     assets_folder: str | None = None,
     contact_rule: str = "reference",
-    fixtures: str = "centre",
     states: Mapping[int, tuple[int, ...]] | None = None,
+    **others: Any,
 ) -> Examination:
     """Settle a few official initial states of libero_spatial and compare them with stock LIBERO.
 
@@ -71,8 +75,9 @@ def examine(
     is looked at instead, and that is the first finding.
 
     Args:
-        assets, assets_folder, contact_rule, fixtures: keywords of the environment.
+        assets, assets_folder, contact_rule: keywords of the environment.
         states: which ones, by task; `STATES` where None.
+        others: further keywords of the environment, which are judged by what they say.
 
     Raises:
         ValueError: for an unknown keyword.
@@ -98,7 +103,9 @@ def examine(
             settled += deviations(simulation, number)
         simulation.close()
     findings += _of_states(settled, folder)
-    findings += _of_settings(rule, folder, fixtures)
+    findings += _of_physics(rule)
+    findings += _of_protocol(others)
+    findings += _of_images(folder, others)
     findings.sort(key=lambda finding: not finding.wrong)
     return Examination(rule, folder.kind, settled, findings)
 
@@ -119,7 +126,7 @@ def _of_states(settled: list[Deviation], folder: AssetFolder) -> list[Finding]:
     ]
 
 
-def _of_settings(rule: str, folder: AssetFolder, fixtures: str) -> list[Finding]:
+def _of_physics(rule: str) -> list[Finding]:
     findings = []
     if rule == "mujoco":
         findings.append(
@@ -139,15 +146,17 @@ def _of_settings(rule: str, folder: AssetFolder, fixtures: str) -> list[Finding]
                 "by itself; it cannot let objects sleep, so that steps take about twice as long",
             )
         )
-    if folder.kind == "primitive":
-        findings.append(
-            Finding(
-                False,
-                "primitive assets have LIBERO's physics, not its looks: success rates of policies "
-                "that see images are not comparable with published ones (`mbrl assets fetch`)",
-            )
-        )
-    if fixtures == "centre":
+    return findings
+
+
+def _of_protocol(keywords: Mapping[str, Any]) -> list[Finding]:
+    """How episodes begin and end."""
+    findings = []
+    settling = keywords.get("settle_steps", SETTLE_STEPS)
+    if settling != SETTLE_STEPS:
+        text = f"objects settle for {settling} steps, {SETTLE_STEPS} in published evaluations"
+        findings.append(Finding(True, text))
+    if keywords.get("fixtures", "centre") == "centre":
         findings.append(
             Finding(
                 False,
@@ -155,6 +164,39 @@ def _of_settings(rule: str, folder: AssetFolder, fixtures: str) -> list[Finding]
                 "reset (+-1 cm): fixtures='random' does so too",
             )
         )
+    if "max_episode_steps" in keywords:
+        findings.append(
+            Finding(
+                False,
+                f"the step limit of {keywords['max_episode_steps']} is not OpenVLA's; LeRobot's "
+                "are longer too: say which with the figures",
+            )
+        )
+    return findings
+
+
+def _of_images(folder: AssetFolder, keywords: Mapping[str, Any]) -> list[Finding]:
+    """How images are drawn and turned, where any are observed."""
+    seen = keywords.get("obs") == "image"
+    findings = []
+    if folder.kind == "primitive":
+        findings.append(
+            Finding(
+                seen,
+                "primitive assets have LIBERO's physics, not its looks: success rates of policies "
+                "that see images are not comparable with published ones (`mbrl assets fetch`)",
+            )
+        )
+    for name, expected in KEYWORDS.items():
+        value = keywords.get(name, DEFAULTS.get(name))
+        if seen and name in DEFAULTS and value != expected:
+            findings.append(
+                Finding(
+                    False,
+                    f"{name}={value!r}; published policies expect {expected!r}, which "
+                    "`mbrl eval --policy` gives them",
+                )
+            )
     return findings
 
 

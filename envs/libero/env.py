@@ -147,7 +147,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             )
         self._fixed_task = None if task is None else self._suite.task_index(task)
         self._obs, self._init = obs, init
-        self._reward = make_reward(reward)
+        self._reward, self._reward_name = make_reward(reward), reward
         self._cameras, self._image_size = tuple(cameras), image_size
         self.rendering, self.image_convention = rendering, image_convention
         self.robot_state = robot_state
@@ -212,16 +212,27 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     def conditions(self) -> dict[str, Any]:
         """What figures of this environment depend on beside the agent; plain values by name."""
         found = physics_conditions(self.simulation.contact_rule)
-        found |= scene_conditions(self._assets, self.suite, self._fixtures, self._settle_steps)
-        if self._obs == "image":
-            drawn = [renderer.backend for renderer in self._renderers.values()]
-            found |= image_conditions(
-                self.rendering,
-                self.image_convention,
-                self._image_size,
-                next(filter(None, drawn), None),
-            )
-        return found
+        found |= scene_conditions(
+            self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
+        )
+        return found | (self.image_conditions if self._obs == "image" else {})
+
+    @property
+    def image_conditions(self) -> dict[str, Any]:
+        """Those of `conditions` that images depend on, whether or not it observes any."""
+        drawn = [renderer.backend for renderer in self._renderers.values()]
+        return image_conditions(
+            self.rendering,
+            self.image_convention,
+            self._cameras,
+            self._image_size,
+            next(filter(None, drawn), None),
+        )
+
+    @property
+    def reward_is_change(self) -> bool:
+        """Whether rewards are changes of how good a state is, rather than that itself."""
+        return self._reward_name != "dense"
 
     @property
     def n_init_states(self) -> int:

@@ -74,7 +74,8 @@ class ProgressReward:
     however long it took [Ng, Harada and Russell, ICML 1999, with a discount of 1], so waiting
     earns nothing, and what moving away loses coming back regains at most.  Whatever a policy does
     without finishing, its discounted sum of later rewards is at most the largest potential short
-    of success less the present one; finishing earns at least 1 + `SUCCESS_REWARD` more.
+    of success less the present one; finishing at once, or undiscounted at any time, earns at least
+    1 + `SUCCESS_REWARD` more.  Discounted by d a step, what success adds shrinks by d ** steps.
     """
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -118,6 +119,7 @@ class BaseAgent(BaseAlgorithm):
             if observation_space is None or action_space is None:
                 raise ValueError("need an environment, or both of its spaces")
             self.observation_space, self.action_space = observation_space, action_space
+        self._check_rewards()
         self.metrics: dict[str, float] = {}
         self.training_seconds = 0.0
         self.fitted = False
@@ -138,6 +140,23 @@ class BaseAgent(BaseAlgorithm):
             seed=seed,
         ).to(self.device)
         self.set_random_seed(self.seed)
+
+    def _check_rewards(self) -> None:
+        """Warn of an objective that takes rewards for what they are not."""
+        objective = self.config.sections.get("objective")
+        if self.env is None or not getattr(objective, "cumulative", False):
+            return
+        try:
+            change = self.env.get_attr("reward_is_change")
+        except AttributeError:  # most environments do not say
+            return
+        if not all(change):
+            warnings.warn(
+                "this environment's reward says how good a state is, and objective.cumulative "
+                "takes it for a change of that: plans will prefer to wait; set "
+                "objective.cumulative=false objective.end_reward=4, or take another reward",
+                stacklevel=3,
+            )
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed spaces, environments and planning; unlike SB3, no global generator is touched."""

@@ -8,8 +8,6 @@ import typer
 
 from mbrl_agents.cli import console
 
-KEYWORDS = ("assets", "assets_folder", "contact_rule", "fixtures")
-
 
 def doctor(
     overrides: Annotated[
@@ -51,11 +49,12 @@ def doctor(
     from mbrl_agents.envs.libero.doctor import describe, examine
 
     with console.failures():
-        examined = examine(**{k: v for k, v in env_kwargs.items() if k in KEYWORDS})
+        examined = examine(**env_kwargs)
         env_kwargs["contact_rule"] = _askable(examined.contact_rule)
-        built = make_env(env, env_kwargs)
+        built = make_env(env, {**env_kwargs, "render_mode": "rgb_array"})
         built.reset(seed=0)
-        conditions = conditions_of(built)
+        built.render()  # now it is known what draws
+        conditions = conditions_of(built) | built.unwrapped.image_conditions
         built.close()
     report = {"env": env, "conditions": conditions, **describe(examined)}
     if as_json:

@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.dataset import EpisodeWriter, read_infos
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
@@ -132,8 +133,8 @@ def collect_to_folder(
     kind.  Finished episodes are on disk after every shard, and when an exception ends the run.
 
     Raises:
-        ValueError: the folder holds episodes of another environment, observation, reward or
-            kind of assets.
+        ValueError: the folder holds episodes of another environment, observation, reward, kind of
+            assets, or recorded under other conditions (see `mbrl_agents.data.conditions`).
     """
     infos = read_infos(folder)
     _check_compatible(folder, infos, collection)
@@ -150,6 +151,7 @@ def collect_to_folder(
         for episode in _run(collection, jobs, workers):
             # What assets="auto" stands for is known only once the environment is there.
             _check_same(folder, infos, "assets", episode.info.get("assets"))
+            _check_conditions(folder, infos, episode.info.get("conditions"))
             writer.append(episode)
             if on_episode is not None:
                 on_episode(episode)
@@ -343,6 +345,9 @@ def _describe(env: gymnasium.Env) -> dict[str, str | int | float | bool | None]:
         value = getattr(base, attribute, None)
         if value is not None:
             described[name] = str(getattr(value, "name", value))
+    conditions = conditions_of(env)
+    if conditions is not None:
+        described["conditions"] = json.dumps(conditions, sort_keys=True)
     return described
 
 
@@ -370,6 +375,19 @@ def _check_same(folder: str | Path, infos: list[dict[str, Any]], name: str, valu
                 f"{folder} holds episodes with {name}={info.get(name)!r}, not {value!r}; "
                 "use another folder"
             )
+
+
+def _check_conditions(folder: str | Path, infos: list[dict[str, Any]], told: Any) -> None:
+    """Refuse episodes that look or move otherwise than those in the folder."""
+    new = json.loads(str(told or "{}"))
+    for known in {str(info.get("conditions") or "{}") for info in infos}:
+        old = json.loads(known)
+        for name in sorted(old.keys() | new.keys()):
+            if name != "renderer" and old.get(name) != new.get(name):
+                raise ValueError(
+                    f"{folder} holds episodes with {name}={old.get(name)!r}, "
+                    f"not {new.get(name)!r}; use another folder"
+                )
 
 
 __all__ = [

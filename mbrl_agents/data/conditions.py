@@ -17,7 +17,7 @@ Conditions = Mapping[str, Any]
 def conditions_of(env: gymnasium.Env[Any, Any]) -> dict[str, Any] | None:
     """The conditions of an environment, its step limit among them; None where it tells none."""
     told = getattr(env.unwrapped, "conditions", None)
-    if told is None:
+    if not isinstance(told, Mapping):  # somebody else may mean something else by the name
         return None
     limit = None if env.spec is None else env.spec.max_episode_steps
     return {**told, "step_limit": limit}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
@@ -95,3 +97,22 @@ def test_weights_stay_what_they_were_trained_as(run):
         load_run(run, "dreamer-v3-cem", ["world_model.deter=64"])
     with pytest.raises(ValueError, match="cannot use its weights"):
         load_run(run, "dreamer-cem")
+
+
+def test_an_objective_that_takes_levels_for_changes_is_warned_of():
+    from toy_grasp import ToyGrasp
+
+    class Level(ToyGrasp):
+        reward_is_change = False
+
+    class Change(ToyGrasp):
+        reward_is_change = True
+
+    settings = {"objective": {"cumulative": True}}
+    with pytest.warns(UserWarning, match="objective.cumulative=false objective.end_reward=4"):
+        mbrl_agents.make_agent("simple-cem", Level(), **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mbrl_agents.make_agent("simple-cem", Change(), **settings)
+        mbrl_agents.make_agent("simple-cem", ToyGrasp(), **settings)
+        mbrl_agents.make_agent("simple-cem", Level(), objective={"cumulative": False})

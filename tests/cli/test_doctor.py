@@ -71,3 +71,28 @@ def test_bad_input_is_refused(arguments: list[str], said: str) -> None:
     result = mbrl(*arguments)
     assert result.exit_code != 0
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["env.settle_steps=0"], "objects settle for 0 steps, 10 in published evaluations"),
+        (["env.obs=image"], "primitive assets have LIBERO's physics, not its looks"),
+    ],
+)
+def test_what_makes_figures_incomparable_is_wrong(
+    settings: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "STATES", {0: (0,)})
+    result = mbrl(PRIMITIVE, *settings)
+    assert result.exit_code == 1, result.output
+    assert f"wrong: {said}" in result.stdout
+
+
+def test_images_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "STATES", {0: (0,)})
+    report = json.loads(mbrl(PRIMITIVE, "--json").stdout)
+    assert report["conditions"]["rendering"] == "fast"
+    assert report["conditions"]["renderer"].split()[0] in ("EGL", "OSMesa")
+    remarks = json.loads(mbrl(PRIMITIVE, "env.obs=image", "--json").stdout)["remarks"]
+    assert any(text.startswith("image_convention='upright'; published") for text in remarks)

@@ -105,6 +105,18 @@ def test_folder_of_another_reward_or_assets_is_refused(tmp_path, monkeypatch) ->
     assert count_episodes(tmp_path) == 1
 
 
+def test_a_folder_recorded_under_other_conditions_is_refused(tmp_path, monkeypatch) -> None:
+    told = {"image_convention": "upright", "renderer": "EGL one"}
+    monkeypatch.setattr(ToyReach, "conditions", told, raising=False)
+    collect_to_folder(tmp_path, collection(episodes=1))
+    monkeypatch.setattr(ToyReach, "conditions", told | {"renderer": "EGL two"})
+    assert collect_to_folder(tmp_path, collection(episodes=2)) == 1
+    monkeypatch.setattr(ToyReach, "conditions", told | {"image_convention": "raw"})
+    with pytest.raises(ValueError, match="image_convention='upright', not 'raw'; use another"):
+        collect_to_folder(tmp_path, collection(episodes=3))
+    assert count_episodes(tmp_path) == 2
+
+
 def test_another_agent_is_another_collection(tmp_path) -> None:
     first = collection(source="agent", episodes=1, agent="a")
     assert collect_to_folder(tmp_path, first, factory=build_still) == 1

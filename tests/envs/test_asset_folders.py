@@ -6,12 +6,15 @@ import multiprocessing
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from official_assets import official_folder
 
 from mbrl_agents.envs.libero.assets import (
+    AssetFolder,
+    assets_digest,
     fetch_official_assets,
     primitive_assets_dir,
     primitive_digest,
@@ -20,6 +23,8 @@ from mbrl_agents.envs.libero.assets import (
 )
 from mbrl_agents.envs.libero.assets.layout import CATEGORY_FILES, Needs
 from mbrl_agents.envs.libero.assets.primitive import STAMP, primitive_files
+from mbrl_agents.envs.libero.bddl import describe
+from mbrl_agents.envs.libero.suites import SUITES, get_suite
 
 # -- writing ------------------------------------------------------------------------------------
 
@@ -199,3 +204,29 @@ def test_fetch_without_network_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConnectionError, match="MBRL_LIBERO_ASSETS"):
         fetch_official_assets(tmp_path / "official", lines.append)
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize("suite", list(SUITES))
+def test_every_suite_has_a_digest_of_what_its_tasks_are_built_from(suite: str) -> None:
+    task = describe(get_suite(suite).bddl_file(0))
+    needs = {"categories": task.categories, "problem": task.problem}
+    try:
+        found = resolve_assets("primitive", **needs)
+    except ValueError:  # there is no primitive model of some suites' things
+        folder = resolve_assets("primitive").path
+        found = AssetFolder("official", folder, Needs.of_task(**needs))
+    assert re.fullmatch("[0-9a-f]{12}", assets_digest(found, suite))
+
+
+def test_the_digest_says_whether_a_file_changed(tmp_path: Path) -> None:
+    first = resolve_assets("primitive", suite="libero_spatial")
+    copies = [tmp_path / name for name in ("same", "changed", "lacking")]
+    for copy in copies:
+        shutil.copytree(first.path, copy)
+    bowl = CATEGORY_FILES["akita_black_bowl"]
+    with (copies[1] / bowl).open("a") as stream:
+        stream.write("<!-- -->")
+    (copies[2] / bowl).unlink()
+    of = [assets_digest(replace(first, path=p), "libero_spatial") for p in [first.path, *copies]]
+    assert of[0] == of[1]
+    assert len(set(of)) == 3

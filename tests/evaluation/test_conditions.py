@@ -40,6 +40,15 @@ def test_they_are_told_with_the_step_limit_and_kept_in_the_summary() -> None:
     assert "conditions" not in records[0].to_json()
 
 
+def test_another_meaning_of_the_name_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+    monkeypatch.setattr(CartPoleEnv, "conditions", lambda self: None, raising=False)
+    env = gym.make("CartPole-v1")
+    assert conditions_of(env) is None
+    env.close()
+
+
 def test_what_differs_becomes_a_list() -> None:
     several: list[dict[str, Any] | None] = [
         {"contact_rule": "reference", "step_limit": 220},

@@ -10,10 +10,10 @@ import logging
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .layout import CATEGORY_FILES, Needs
+from .layout import CATEGORY_FILES, SUITE_NEEDS, Needs
 from .primitive import primitive_assets_dir, primitive_files
 
 KINDS = ("auto", "primitive", "official")
@@ -31,6 +31,8 @@ class AssetFolder:
     kind: str
     """"primitive" or "official"."""
     path: Path
+    needs: Needs = field(default_factory=lambda: Needs(frozenset()))
+    """What it was asked for."""
 
 
 def resolve_assets(
@@ -69,7 +71,7 @@ def resolve_assets(
         named = _named_folder(folder)
         if named is not None:
             check_assets(named, needs)
-            return AssetFolder("official", named)
+            return AssetFolder("official", named, needs)
         for place in _default_places():
             if not place.is_dir():
                 continue
@@ -80,7 +82,7 @@ def resolve_assets(
                     raise
                 _log.warning("%s; using primitive assets instead", error)
                 continue
-            return AssetFolder("official", place)
+            return AssetFolder("official", place, needs)
         if kind == "official":
             looked = ", ".join(str(place) for place in _default_places())
             raise FileNotFoundError(
@@ -88,7 +90,7 @@ def resolve_assets(
                 f"{looked} exists; `{FETCH_COMMAND}` downloads them"
             )
     _check_primitive(needs)
-    return AssetFolder("primitive", primitive_assets_dir(cache_root))
+    return AssetFolder("primitive", primitive_assets_dir(cache_root), needs)
 
 
 def official_cache() -> Path:
@@ -106,15 +108,16 @@ def check_assets(folder: Path, needs: Needs) -> None:
 
 
 @functools.cache
-def assets_digest(folder: Path, suite: str) -> str:
-    """Twelve hexadecimal digits of the files in ``folder`` that a suite's tasks are built from.
+def assets_digest(assets: AssetFolder, suite: str) -> str:
+    """Twelve hexadecimal digits of the files that a suite's tasks are built from.
 
-    Files that are missing there are left out: a folder may hold what one task needs.
+    Where it is not known what the whole suite needs, of the files that ``assets`` was asked for.
+    What is missing in the folder is left out: it may hold what one task needs.
     """
     digest = hashlib.sha256()
     files: set[Path] = set()
+    folder, needs = assets.path, SUITE_NEEDS.get(suite, assets.needs)
     # One after another: what an XML file refers to is only known where it is there.
-    needs = Needs.of_suite(suite)
     for part in (
         *(Needs(frozenset({category})) for category in needs.categories),
         Needs(frozenset(), needs.scenes),
