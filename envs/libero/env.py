@@ -14,7 +14,7 @@ from .assets import resolve_assets
 from .bddl import describe
 from .conditions import image_conditions, physics_conditions, scene_conditions
 from .contact_rule import check_contact_rule
-from .expert import Expert, expert_for
+from .expert import Demonstrated
 from .fixtures import FIXTURES
 from .observation import (
     IMAGE_CONVENTIONS,
@@ -38,7 +38,7 @@ CAMERAS = {"agentview": "image", "robot0_eye_in_hand": "wrist"}
 """Cameras that observations may show, and the keys they appear under."""
 
 
-class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
+class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
     """One LIBERO task, or all tasks of a suite in turn.
 
     Action: ``Box(-1, 1, (7,))``: displacement of the gripper's goal (one unit = 0.05 m), its
@@ -169,7 +169,6 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         self._task = self._fixed_task or 0
         self._next_init_state = 0
         self._ready = False
-        self._expert: Expert | None = None
         self.action_space = spaces.Box(-1.0, 1.0, (7,), dtype=np.float32)
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]
             obs,
@@ -300,7 +299,7 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
             simulation.step(SETTLE_ACTION)
         self._reward.begin(simulation)
         self._ready = True
-        self._expert = None
+        self._begin_demonstration()
         info.update(is_success=simulation.success(), task=self._task)
         return self._observation(), info
 
@@ -343,30 +342,6 @@ class LiberoEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
         self._renderers.clear()
         self._simulations.clear()
         self._ready = False
-
-    # ------------------------------------------------------------ demonstrator
-
-    @property
-    def has_expert(self) -> bool:
-        """Whether the scripted demonstrator knows the present task."""
-        try:
-            self._get_expert()
-        except ValueError:
-            return False
-        return True
-
-    def expert_action(self) -> NDArray[np.float32]:
-        """The demonstrator's action ``(7,)`` for the present state.
-
-        Raises:
-            ValueError: when there is none for this task.
-        """
-        return self._get_expert().action().astype(np.float32)
-
-    def _get_expert(self) -> Expert:
-        if self._expert is None:
-            self._expert = expert_for(self.simulation)
-        return self._expert
 
     # ----------------------------------------------------------------- helpers
 

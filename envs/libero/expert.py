@@ -132,6 +132,43 @@ def _funnel(lateral: float, cruise: float) -> float:
     return float(np.clip(FUNNEL * (lateral - 0.008), 0.0, cruise))
 
 
+class Demonstrated:
+    """An environment of which a scripted demonstrator knows some tasks."""
+
+    _expert: Expert | None = None
+
+    @property
+    def simulation(self) -> Simulation:
+        """The present task's physics."""
+        raise NotImplementedError
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether the demonstrator knows the present task."""
+        try:
+            self._get_expert()
+        except ValueError:
+            return False
+        return True
+
+    def expert_action(self) -> NDArray[np.float32]:
+        """The demonstrator's action ``(7,)`` for the present state.
+
+        Raises:
+            ValueError: when there is none for this task.
+        """
+        return self._get_expert().action().astype(np.float32)
+
+    def _begin_demonstration(self) -> None:
+        """An episode begins: what the demonstrator knew of the last one is void."""
+        self._expert = None
+
+    def _get_expert(self) -> Expert:
+        if self._expert is None:
+            self._expert = expert_for(self.simulation)
+        return self._expert
+
+
 def expert_for(simulation: Simulation) -> Expert:
     """The demonstrator of a simulation's task, made at the episode's start.
 

@@ -51,7 +51,7 @@ def doctor(
     with console.failures():
         examined = examine(**env_kwargs)
         env_kwargs["contact_rule"] = _askable(examined.contact_rule)
-        built = make_env(env, {**env_kwargs, "render_mode": "rgb_array"})
+        built: Any = make_env(env, {**env_kwargs, "render_mode": "rgb_array"})
         built.reset(seed=0)
         built.render()  # now it is known what draws
         conditions = conditions_of(built) | built.unwrapped.image_conditions

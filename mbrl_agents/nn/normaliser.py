@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +44,20 @@ class Normaliser(nn.Module):
         data = data.double()
         self.mean.copy_(data.mean(0))
         self.std.copy_(data.std(0, correction=0).clamp_min(self.floor.double()))
+
+    def fit_range(self, data: Tensor) -> None:
+        """As `fit`, but by half the range of nine tenths of the data where that is less.
+
+        One number of 10 among hundredths, a reward at success, would drown the others.  Where
+        nine tenths hardly differ, as sparse rewards do, the std stays.
+
+        Raises:
+            ValueError: when there is no data or it is not finite.
+        """
+        self.fit(data)
+        low, high = np.quantile(data.double().cpu().numpy(), (0.05, 0.95), axis=0)
+        half = torch.as_tensor((high - low) / 2).to(self.std)
+        self.std.copy_(torch.where(half > self.floor, self.std.minimum(half), self.std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(..., size)``; float32 in and out."""

@@ -51,3 +51,18 @@ def test_the_gaussian_head_is_bounded():
     assert wild.stddev[0].tolist() == pytest.approx([0.1, 0.7])
     with pytest.raises(ValueError, match="min_std"):
         GaussianHead(min_std=0.5, max_std=0.5)
+
+
+def test_a_rare_large_number_does_not_drown_the_others():
+    data = torch.linspace(-0.02, 0.02, 1001)[:, None]
+    data[0] = 10.0
+    by_range, by_std = Normaliser(1, floor=1e-3), Normaliser(1, floor=1e-3)
+    by_range.fit_range(data)
+    by_std.fit(data)
+    assert by_std.std.item() > 0.3
+    assert by_range.std.item() == pytest.approx(0.018, abs=1e-4)
+    sparse = torch.zeros(1001, 1)
+    sparse[:3] = 1.0
+    by_range.fit_range(sparse)
+    by_std.fit(sparse)
+    assert by_range.std.item() == by_std.std.item() > 0.05

@@ -274,13 +274,7 @@ class SimpleWorldModel(nn.Module):
         raw = self._raw_features(data.next_obs, data.obs)[mask]
         self.normaliser.fit(raw)
         self.delta_normaliser.fit((data.next_obs - data.obs)[mask])
-        reward = data.reward[mask][:, None]
-        self.reward_normaliser.fit(reward)
-        # Half of what nine tenths of the rewards lie within: one reward of 10 at success would
-        # drown steps of a hundredth.  With sparse rewards this is nothing, and the std stays.
-        low, high = (reward.quantile(q).item() for q in (0.05, 0.95))
-        if high - low > 2 * self.reward_normaliser.floor.item():
-            self.reward_normaliser.std.clamp_max_((high - low) / 2)
+        self.reward_normaliser.fit_range(data.reward[mask][:, None])
         label = batch.label[batch.mask]
         self.actions.fit(data.action[mask], label[label.isfinite().all(-1)])
 
