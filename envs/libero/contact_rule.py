@@ -116,8 +116,8 @@ def register(model: mujoco.MjModel) -> None:
     """Let the reference rule hold for ``model`` until it is collected or `unregister` is called.
 
     Raises:
-        RuntimeError: with another MuJoCo than those tested, when its memory does not look as
-            expected, or for more than ``CAPACITY`` models.
+        RuntimeError: where the replacement cannot be installed, for whatever reason (the message
+            names the way out), or for more than ``CAPACITY`` models.
     """
     with _lock:
         _install()
@@ -169,7 +169,24 @@ def _install() -> Any:
 
     Returns:
         The compiled function, which has to live as long as the process: the cache keeps it.
+
+    Raises:
+        RuntimeError: for whatever goes wrong; MuJoCo's table is then as it was.
     """
+    try:
+        return _replace()
+    except Exception as error:
+        cause = (
+            str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+        )
+        raise RuntimeError(
+            f"contact_rule='reference' cannot be had here with MuJoCo {mujoco.__version__} "
+            f"({cause}): pass contact_rule='mujoco', whose results are not comparable with "
+            "published ones"
+        ) from error
+
+
+def _replace() -> Any:
     if not _tested():
         raise RuntimeError(f"the contact rule is not made for MuJoCo {mujoco.__version__}")
     model = mujoco.MjModel.from_xml_string(_PROBE)
@@ -182,7 +199,8 @@ def _install() -> Any:
     slot.value = function.address
     try:
         _verify(model, data, before)
-    except RuntimeError:
+    except BaseException:
+        unregister(model)
         slot.value = original
         raise
     return function
@@ -223,8 +241,11 @@ def _layout(data: mujoco.MjData) -> tuple[int, int, int]:
 
 def _compile(original: int, size: int, frame: int, orientations: int) -> Any:
     """The native function that stands in the table's place; arguments as `_layout` gives them."""
-    from numba import carray, cfunc, types
+    from numba import carray, cfunc, config, types
     from numba.extending import intrinsic
+
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise RuntimeError("NUMBA_DISABLE_JIT is set, so that numba compiles nothing")
 
     def pointer_to(kind: Any) -> Any:
         """A function for native code: an integer as an address of numbers of a kind."""

@@ -97,7 +97,14 @@ def examine(
     rule = contact_rule
     for task, numbers in (states or STATES).items():
         # The reference has its fixtures in the centre.
-        simulation = Simulation(suite, task, folder.path, contact_rule=contact_rule)
+        try:
+            simulation = Simulation(suite, task, folder.path, contact_rule=contact_rule)
+        except RuntimeError as error:
+            if contact_rule == "mujoco":
+                raise
+            findings.append(Finding(True, str(error)))
+            contact_rule = "mujoco"
+            simulation = Simulation(suite, task, folder.path, contact_rule=contact_rule)
         rule = simulation.contact_rule
         for number in numbers:
             settled += deviations(simulation, number)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import mujoco
 import pytest
 from typer.testing import CliRunner, Result
 
 from mbrl_agents.cli.main import app
-from mbrl_agents.envs.libero import doctor
+from mbrl_agents.envs.libero import doctor, simulation
 from mbrl_agents.envs.libero.doctor import TOLERANCES
 
 PRIMITIVE = "env.assets=primitive"
@@ -57,6 +58,23 @@ def test_an_untested_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     assert "cannot be had with MuJoCo 3.99.0" in result.stdout
     assert "contact rule" in result.stdout
+
+
+def test_a_contact_rule_that_cannot_be_installed_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(rule: str, model: Any) -> str:
+        if rule == "reference":
+            raise RuntimeError("the table is not there")
+        return rule
+
+    monkeypatch.setattr(doctor, "STATES", {0: (0,), 5: (0,)})
+    monkeypatch.setattr(simulation, "apply_contact_rule", refused)
+    result = mbrl(PRIMITIVE, "--json")
+    assert result.exit_code == 1, result.output
+    report = json.loads(result.stdout)
+    assert report["wrong"].count("the table is not there") == 1
+    assert (report["contact_rule"], report["settled_states"]) == ("mujoco", 2)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,35 @@ def test_refused_where_it_was_not_tested(monkeypatch: pytest.MonkeyPatch, versio
     assert apply_contact_rule("mujoco", model) == "mujoco"
 
 
+@replaced
+@pytest.mark.parametrize("step", ["_slot", "_layout", "_compile", "_verify"])
+def test_what_cannot_be_installed_names_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    ours, theirs = made(FACES), made(FACES)
+    register(ours[0])
+
+    def broken(*_: Any) -> Any:
+        raise AttributeError("no such thing")
+
+    # Without its cache: installing it once more fails and leaves what is installed alone.
+    monkeypatch.setattr(contact_rule, "_install", contact_rule._install.__wrapped__)
+    monkeypatch.setattr(contact_rule, step, broken)
+    with pytest.raises(RuntimeError, match=r"no such thing.*contact_rule='mujoco'") as caught:
+        apply_contact_rule("reference", theirs[0])
+    assert isinstance(caught.value.__cause__, AttributeError)
+    assert depths(*ours) == [0.05] * 4
+    assert depths(*theirs) == [0.1] * 4
+
+
+@replaced
+def test_numba_switched_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_rule, "_install", contact_rule._install.__wrapped__)
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    with pytest.raises(RuntimeError, match=r"NUMBA_DISABLE_JIT is set.*contact_rule='mujoco'"):
+        register(made(FACES)[0])
+
+
 def test_unknown_rules_are_refused() -> None:
     model, _ = made(FACES)
     with pytest.raises(ValueError, match="unknown contact_rule 'old'; valid: reference, mujoco"):
