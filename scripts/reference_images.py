@@ -4,6 +4,7 @@ They are LIBERO's own images of settled official init states by both cameras, dr
 3.3.0, beside the state and the fixture poses that they show, and the robot's state of eight numbers
 that published evaluations make of LIBERO's observation::
 
+    pip install --no-deps --target mujoco330 mujoco==3.3.0
     PYTHONPATH=mujoco330 python scripts/reference_images.py \\
         --assets FOLDER --out tests/envs/reference/images.npz
 """

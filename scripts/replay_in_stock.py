@@ -3,6 +3,7 @@
 The scripted demonstrator picks in this project's environment; its actions are then executed in
 stock LIBERO from the same official init states, with fixtures at the same poses::
 
+    pip install --no-deps --target mujoco330 mujoco==3.3.0
     python scripts/replay_in_stock.py record picks.npz --assets FOLDER
     PYTHONPATH=mujoco330 python scripts/replay_in_stock.py replay picks.npz --assets FOLDER
 """

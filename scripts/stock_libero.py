@@ -4,7 +4,8 @@ The reference of published figures is LIBERO under MuJoCo 3.3.0.  To run a scrip
 changing an installation::
 
     pip install --no-deps --target mujoco330 mujoco==3.3.0
-    PYTHONPATH=mujoco330 python scripts/reference_images.py --assets FOLDER --out images.npz
+    PYTHONPATH=mujoco330 python scripts/reference_images.py \\
+        --assets FOLDER --out tests/envs/reference/images.npz
 """
 
 from __future__ import annotations
@@ -20,13 +21,11 @@ from numpy.typing import NDArray
 
 from mbrl_agents.envs.libero.init_states import read_init_states
 from mbrl_agents.envs.libero.runtime import libero_envs, use_assets
+from mbrl_agents.envs.libero.settled import SETTLE_ACTION, SETTLE_STEPS
 from mbrl_agents.envs.libero.suites import Suite
 
 REFERENCE_MUJOCO = "3.3.0"
 """The MuJoCo version under which LIBERO is taken as the reference."""
-
-SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""What evaluations execute while objects come to rest: stay, gripper open."""
 
 Poses = Mapping[str, NDArray[np.float64]]
 """``(7,)`` position (m) and quaternion (wxyz) of fixtures in their parent's frame, by body name."""
@@ -81,6 +80,11 @@ class StockTask:
         """MuJoCo's structure of the present episode."""
         return self.env.sim.model._model
 
+    @property
+    def n_init_states(self) -> int:
+        """How many official init states the task has."""
+        return len(self._states)
+
     def start(
         self, init_state: int, *, fixtures: Poses | None = None, seed: int = 0
     ) -> dict[str, Any]:
@@ -97,8 +101,8 @@ class StockTask:
             body = self.model.body(name).id
             self.model.body_pos[body], self.model.body_quat[body] = pose[:3], pose[3:]
         self.env.set_init_state(self._states[init_state])
-        for _ in range(10):
-            observation, *_ = self.env.step(list(SETTLE_ACTION))
+        for _ in range(SETTLE_STEPS):
+            observation, *_ = self.env.step(SETTLE_ACTION.tolist())
         return dict(observation)
 
     def fixtures(self) -> dict[str, NDArray[np.float64]]:

@@ -21,6 +21,7 @@ REFERENCE = Path(__file__).parent / "reference" / "settled_spatial.npz"
 """The recorded poses: ``names_T`` (objects,), ``poses_T`` (states, objects, 7) for task T."""
 
 SETTLE_STEPS = 10
+"""How often `SETTLE_ACTION` is executed, as usual evaluations do it."""
 SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 """Executed while objects come to rest after a reset: stay, gripper open."""
 
@@ -111,6 +112,7 @@ def broken_premises(simulation: Simulation) -> list[str]:
 __all__ = [
     "REFERENCE",
     "SETTLE_ACTION",
+    "SETTLE_STEPS",
     "Deviation",
     "broken_premises",
     "conditions",
