@@ -58,6 +58,7 @@ def collect(
         console.fail(
             f"unknown override {others[0]!r}: here they begin with env. or noise.", console.USAGE
         )
+    console.check_env_keywords(env, taken["env"])
     tasks = console.parse_tasks(task, env)
 
     from mbrl_agents.data import collect as collecting

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
+import inspect
 import json
 import os
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
+
+from mbrl_agents.names import did_you_mean
 
 USAGE, FAILED = 2, 1
 
@@ -210,6 +214,51 @@ def check_env(env_id: str) -> None:
         return
     hint = suggest(env_id, gymnasium.registry)
     fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(DEFAULTS)}", USAGE)
+
+
+def check_env_keywords(env_id: str, keywords: Iterable[str]) -> None:
+    """Exit with 2 and a hint where an environment does not take a keyword.
+
+    What the environment's constructor takes is asked of its signature, so nothing is built.  One
+    with ``**kwargs`` takes everything, and one that cannot be loaded or asked is left to
+    ``gymnasium.make``.
+
+    Args:
+        env_id: known to Gymnasium, see `check_env`.
+        keywords: as the user gave them, without ``env.``.
+    """
+    given = list(keywords)
+    known = _env_keywords(env_id) if given else None
+    for name in given:
+        if known is not None and name not in known:
+            fail(
+                f"{env_id} has no keyword {name!r}{did_you_mean(name, known)} "
+                f"(valid: {', '.join(known)})",
+                USAGE,
+            )
+
+
+def _env_keywords(env_id: str) -> list[str] | None:
+    """What ``gymnasium.make(env_id)`` takes; None where that cannot be told."""
+    from gymnasium.envs.registration import load_env_creator, spec
+
+    import mbrl_agents.envs  # noqa: F401  registers
+
+    module, colon, name = env_id.rpartition(":")
+    try:
+        if colon:
+            importlib.import_module(module)
+        entry: Any = spec(name).entry_point
+        if isinstance(entry, str):
+            entry = load_env_creator(entry)
+        parameters = inspect.signature(entry).parameters.values()
+    except Exception:  # a module that is missing or broken: making the environment tells
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    taken = [parameter.name for parameter in parameters if parameter.kind in named]
+    return [*taken, "max_episode_steps"]
 
 
 def make_folder(folder: Path) -> None:

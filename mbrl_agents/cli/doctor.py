@@ -43,6 +43,7 @@ def doctor(
             raise ValueError(f"expected env.KEY=VALUE, not {others[0]!r}")
         if env not in suites:
             raise ValueError(f"{env} is not a suite of LIBERO; valid: {', '.join(sorted(suites))}")
+    console.check_env_keywords(env, taken["env"])
 
     from mbrl_agents.data.conditions import conditions_of
     from mbrl_agents.data.parallel import make_env

@@ -78,6 +78,10 @@ def evaluate(
     from mbrl_agents.cli import evaluated
 
     if policy is not None and run is not None:
+        if "=" not in run:
+            console.fail(
+                f"give either {run!r} to evaluate or --policy {policy}, not both", console.USAGE
+            )
         overrides, run = [run, *(overrides or [])], None  # the first argument is a setting
     others, taken = console.split_overrides(overrides, "env", "policy")
     with console.usage():
@@ -97,6 +101,7 @@ def evaluate(
             chosen = evaluated.method_or_run(run, method, env, others)
     name, env_id, factory = chosen.name, chosen.env_id, chosen.factory
     env_kwargs = {**chosen.env_kwargs, **taken["env"]}
+    console.check_env_keywords(env_id, taken["env"])
     tasks = console.parse_tasks(task, env_id)
 
     from mbrl_agents.evaluation import rollouts

@@ -32,6 +32,7 @@ def inspect(
     recipe = console.check_method(method)
     console.check_env(env)
     others, taken = console.split_overrides(overrides, "env")
+    console.check_env_keywords(env, taken["env"])
     env_kwargs: dict[str, Any] = dict(defaults(env).kwargs)
     env_kwargs.update(taken["env"])
     tasks = console.parse_tasks(task, env)

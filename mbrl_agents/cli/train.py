@@ -142,6 +142,7 @@ def _environment(
         chosen = own.get("task") if task is None else task
         env_id, kwargs = env_of_data(data, chosen)
     assert env_id is not None
+    console.check_env_keywords(env_id, own)
     tasks = console.parse_tasks(task, env_id)
     if tasks is not None:
         if len(tasks) != 1:

@@ -50,6 +50,10 @@ def load_policy_class(target: str) -> Any:
     module_name, colon, name = target.partition(":")
     if not (module_name and colon and name):
         raise ValueError(f"{target!r} names no policy: write MODULE:CLASS, as in my_policy:Policy")
+    if module_name.startswith("."):
+        raise ValueError(
+            f"{target!r} is relative: name the module as it is imported, as in my_policy:Policy"
+        )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

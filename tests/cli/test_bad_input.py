@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from mbrl_agents.cli import console
 from mbrl_agents.cli.main import app
 
+SPATIAL = "mbrl/LiberoSpatial-v0"
 TOY = ["--env", "toy_reach:ToyReach-v0"]
 
 
@@ -24,6 +29,13 @@ TOY = ["--env", "toy_reach:ToyReach-v0"]
         (["collect", "x", "env.obs=!!python/object/apply:os.system [ls]"], "os.system"),
         (["eval", "random", "--out", "/proc/nope", *TOY], "cannot create the folder /proc/nope"),
         (["eval", "random", "--video", "/proc/nope", *TOY], "cannot create the folder /proc/nope"),
+        (["doctor", "env.settle_step=3"], "no keyword 'settle_step'; did you mean 'settle_steps'?"),
+        (["eval", "random", "env.fixture=random"], "did you mean 'fixtures'? (valid: suite, task"),
+        (["collect", "x", "env.fixture=random"], "no keyword 'fixture'; did you mean 'fixtures'?"),
+        (["inspect", "simple-cem", "env.rewards=dense"], "did you mean 'reward'?"),
+        (["train", "sb3-sac", "--env", SPATIAL, "--steps", "9", "env.fixture=x"], "'fixtures'?"),
+        (["eval", "random", "env.rewad=x", *TOY], "did you mean 'reward'?"),
+        (["eval", "random", "env.max_episode_step=9", *TOY], "did you mean 'max_episode_steps'?"),
     ],
 )
 def test_bad_values_are_usage_errors(
@@ -36,3 +48,39 @@ def test_bad_values_are_usage_errors(
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not list(tmp_path.iterdir())
+
+
+class OfNothing(gymnasium.Env):
+    def __init__(self, size: int = 1) -> None:
+        raise AssertionError("a check builds nothing")
+
+
+class OfAnything(gymnasium.Env):
+    def __init__(self, size: int = 1, **others: int) -> None:
+        raise AssertionError("a check builds nothing")
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    gymnasium.register("OfNothing-v0", entry_point=OfNothing)
+    gymnasium.register("OfAnything-v0", entry_point=OfAnything)
+    gymnasium.register("Missing-v0", entry_point="nowhere_to_be:Found")
+    yield
+    for name in ("OfNothing-v0", "OfAnything-v0", "Missing-v0"):
+        del gymnasium.registry[name]
+
+
+@pytest.mark.usefixtures("registered")
+def test_keywords_of_environments_are_checked_by_signature(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for env_id in ("OfAnything-v0", "Missing-v0", "nowhere_to_be:Env-v0"):
+        console.check_env_keywords(env_id, ["anything"])
+    console.check_env_keywords(SPATIAL, ["task", "render_mode", "max_episode_steps"])
+    console.check_env_keywords("OfNothing-v0", ["size", "max_episode_steps"])
+    with pytest.raises(typer.Exit):
+        console.check_env_keywords("OfNothing-v0", ["siz"])
+    said = (
+        "OfNothing-v0 has no keyword 'siz'; did you mean 'size'? (valid: size, max_episode_steps)"
+    )
+    assert said in capsys.readouterr().err
