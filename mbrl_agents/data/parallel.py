@@ -42,7 +42,7 @@ class EnvCache:
         """``factory(env)`` for the present environment, kept while the factory stays equal.
 
         Factories compare by value where they are frozen dataclasses, so a predictor read from
-        disk is read once per worker and not once per episode.
+        disk is read once per environment and not once per episode.
         """
         if self._env is None:
             raise RuntimeError("get an environment before building for it")

@@ -91,7 +91,8 @@ def evaluate(
     """Run ``episodes`` episodes of each task and record them.
 
     Args:
-        factory: builds the predictor for an environment; called once per worker process.
+        factory: builds the predictor for an environment; called in each process for every
+            environment that it builds, which is whenever the task changes.
         env_id, env_kwargs: of ``gym.make``.
         episodes: how many, or the numbers of those to run.
         init: "benchmark" goes through the official initial states 0, 1, ...; "random" draws

@@ -7,6 +7,9 @@ A policy is a class of the user's own, ``MODULE:CLASS``, with either
 - ``select_action(observation) -> action``, and ``reset()`` where it keeps something between steps,
   as LeRobot's policies have them.
 
+A process builds a policy once and shows it one environment after another: what it keeps for itself
+beyond an episode it keeps across tasks.
+
 ``observation_format`` of the class says what it is shown: "mbrl", the environment's own
 observation, "lerobot" or "openvla" (see `mbrl_agents.envs.libero.published`).
 """
@@ -111,6 +114,9 @@ def check_settings(policy_class: Any, target: str, settings: Mapping[str, Any]) 
 class ThirdPartyPredictor:
     """Factory of a third party's policy; picklable, so worker processes can use it.
 
+    The policy object that a process built last is kept until another class or other settings are
+    asked for: weights are read once, not for every task.
+
     Attributes:
         target: "MODULE:CLASS".
         settings: keyword arguments of the class, as pairs.
@@ -124,8 +130,20 @@ class ThirdPartyPredictor:
     def __call__(self, env: gymnasium.Env) -> ThirdPartyPolicy:
         if self.observation_format != OWN_FORMAT:
             check_shows_published(env)
-        policy = load_policy_class(self.target)(**dict(self.settings))
+        policy = _kept_policy(load_policy_class(self.target), self.settings)
         return ThirdPartyPolicy(policy, env, self.target, self.observation_format)
+
+
+_KEPT: list[tuple[Any, tuple[tuple[str, Any], ...], Any]] = []
+"""At most one class, its settings, and the policy built from them."""
+
+
+def _kept_policy(policy_class: Any, settings: tuple[tuple[str, Any], ...]) -> Any:
+    """The policy of this process: the one built last, where it was built in the same way."""
+    if not (_KEPT and _KEPT[0][0] is policy_class and _KEPT[0][1] == settings):
+        _KEPT.clear()  # before building: there may be room for one only
+        _KEPT.append((policy_class, settings, policy_class(**dict(settings))))
+    return _KEPT[0][2]
 
 
 class ThirdPartyPolicy:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import mbrl_agents  # noqa: F401  (registers the environments)
 from mbrl_agents.cli.main import app
+from mbrl_agents.evaluation.third_party import ThirdPartyPredictor
 
 TOY = "toy_reach:ToyReach-v0"
 CHEAP = ["env.assets=primitive", "env.rendering=fast", "env.image_size=32"]
@@ -72,6 +73,16 @@ class Counting:
     def predict(self, observation, state=None, episode_start=None, deterministic=True):
         assert (state is None) == bool(episode_start[0])
         return np.zeros(SIZE, np.float32), (state or 0) + 1
+
+
+class Heavy:
+    built = []
+
+    def __init__(self, size=1, options=None):
+        self.built.append(size)
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        return np.zeros(SIZE, np.float32), None
 '''
 
 
@@ -150,6 +161,25 @@ def test_state_and_workers_are_those_of_every_evaluation(module: str) -> None:
         del figure["plan_ms_p50"], figure["plan_ms_p95"]
     assert figures[0] == figures[1]
     assert figures[0]["observation_format"] == "mbrl"
+
+
+def test_a_policy_is_built_once_for_all_tasks(module: str) -> None:
+    arguments = ["--policy", f"{module}:Heavy", "--env", TOY, "--task", "0,1,0", "--json"]
+    result = evaluate(*arguments, "--episodes", 2)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["episodes"] == 6
+    assert sys.modules[module].Heavy.built == [1]
+
+
+def test_a_kept_policy_sees_the_environment_at_hand(module: str) -> None:
+    envs = [gym.make(TOY, task=task) for task in (0, 1)]
+    predictor = ThirdPartyPredictor(f"{module}:Heavy", (("options", {"a": [1]}), ("size", 2)))
+    first, second = (predictor(env) for env in envs)
+    assert (first._env, second._env) == tuple(envs)
+    assert first._policy is second._policy
+    other = ThirdPartyPredictor(f"{module}:Heavy", (("options", {"a": [2]}), ("size", 3)))
+    assert other(envs[0])._policy is not first._policy
+    assert sys.modules[module].Heavy.built == [2, 3]
 
 
 @pytest.mark.parametrize(
