@@ -11,9 +11,12 @@ from typer.testing import CliRunner, Result
 
 from mbrl_agents.cli.main import app
 from mbrl_agents.envs.libero import doctor, simulation
+from mbrl_agents.envs.libero.contact_rule import CHANGED_IN
 from mbrl_agents.envs.libero.doctor import TOLERANCES
 
 PRIMITIVE = "env.assets=primitive"
+NATIVE = tuple(map(int, mujoco.__version__.split(".")[:2])) < CHANGED_IN
+"""Whether the installed MuJoCo computes contacts by the reference rule itself."""
 
 
 def mbrl(*arguments: str) -> Result:
@@ -38,10 +41,21 @@ def test_with_the_installed_versions_nothing_is_wrong() -> None:
     assert any("primitive assets" in text for text in report["remarks"])
 
 
-@pytest.mark.skipif(
-    tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 4),
-    reason="this MuJoCo follows the reference rule by itself",
-)
+@pytest.mark.skipif(not NATIVE, reason="this MuJoCo follows the later rule")
+@pytest.mark.parametrize("rule", ["reference", "mujoco"])
+def test_a_mujoco_that_follows_the_rule_by_itself_is_a_remark(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "STATES", {5: (0,)})
+    result = mbrl(PRIMITIVE, f"env.contact_rule={rule}", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["contact_rule"] == report["conditions"]["contact_rule"]
+    assert report["contact_rule"] == f"native {'.'.join(mujoco.__version__.split('.')[:2])}"
+    assert any("expect by itself" in text for text in report["remarks"])
+
+
+@pytest.mark.skipif(NATIVE, reason="this MuJoCo follows the reference rule by itself")
 def test_the_contact_rule_of_later_versions_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "STATES", {5: (0,)})
     result = mbrl(PRIMITIVE, "env.contact_rule=mujoco")
