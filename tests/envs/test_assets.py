@@ -242,5 +242,6 @@ def test_things_rest_where_official_ones_do(libero_task) -> None:
     assert found.keys() == expected.keys()
     for name, position in expected.items():
         np.testing.assert_allclose(found[name], position, atol=0.001)
-    # Fewer boxes is the point: contacts are what simulation time goes to.
-    assert ours.data.ncon < 0.75 * official.data.ncon
+    # Simulation time goes to contacts: there are 41 for 71 of the official models, 0.58 of them,
+    # with MuJoCo 3.3.0, 3.6.0 and 3.8.1 alike.
+    assert ours.data.ncon < 0.62 * official.data.ncon
