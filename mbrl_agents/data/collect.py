@@ -341,7 +341,8 @@ def _describe(env: gymnasium.Env) -> dict[str, str | int | float | bool | None]:
         names = getattr(base, "task_names", None)
         if names:
             described["task_name"] = str(names[int(index)])
-    for name, attribute in (("suite", "suite"), ("assets", "assets_kind")):
+    told = ("suite", "suite"), ("assets", "assets_kind"), ("robot_state", "robot_state")
+    for name, attribute in told:
         value = getattr(base, attribute, None)
         if value is not None:
             described[name] = str(getattr(value, "name", value))

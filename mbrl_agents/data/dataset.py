@@ -203,8 +203,8 @@ def _robot_pose(episode: Episode) -> np.ndarray:
     if pose is None or pose.ndim != 2 or pose.shape[1] < ROBOT_POSE_SIZE:
         return np.zeros((len(episode), ROBOT_POSE_SIZE), np.float32)
     robot = pose[:-1, :ROBOT_POSE_SIZE].astype(np.float32)
-    if pose.shape[1] == ROBOT_POSE_SIZE + 1:  # two finger positions, not their opening
-        robot[:, -1] -= pose[:-1, -1]
+    if episode.info.get("robot_state") == "libero8":  # two finger positions, not their opening
+        robot[:, -1] -= pose[:-1, ROBOT_POSE_SIZE]
     return robot
 
 

@@ -25,7 +25,7 @@ class Episode:
         success: whether the episode ended in success.
         info: plain JSON values about its origin: ``env_id``, ``suite``, ``task``, ``task_name``,
             ``source`` ("expert", "noisy_expert", "random", "agent"), ``seed``, ``assets``, ``obs``,
-            ``reward``.
+            ``reward``, ``robot_state`` (how LIBERO's ``pose`` describes the robot).
     """
 
     observations: dict[str, np.ndarray]

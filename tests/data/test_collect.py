@@ -68,6 +68,14 @@ def test_seed_decides_the_episodes() -> None:
     assert_same(first, collect(collection(seed=1)))
 
 
+def test_an_episode_says_how_its_pose_describes_the_robot() -> None:
+    env = gymnasium.make(TOY)
+    seed = np.random.SeedSequence(0)
+    assert "robot_state" not in run_episode(env, source="expert", seed=seed).info
+    env.unwrapped.robot_state = "libero8"  # type: ignore[attr-defined]
+    assert run_episode(env, source="expert", seed=seed).info["robot_state"] == "libero8"
+
+
 def test_resuming_adds_only_what_is_missing(tmp_path) -> None:
     assert collect_to_folder(tmp_path, collection(episodes=2)) == 2
     assert collect_to_folder(tmp_path, collection(episodes=5)) == 3

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mbrl_agents.data.dataset import (
@@ -85,6 +89,22 @@ def test_hugging_face_datasets_reads_the_public_columns(tmp_path) -> None:
     np.testing.assert_allclose(row["action"][0], episode.actions[0])
     assert row["terminated"][-1] == 1.0
     assert row["source_file"] == "pick_the_bowl_demo.hdf5"
+
+
+@pytest.mark.parametrize("robot_state", ["libero8", None])
+def test_fingers_become_their_opening_where_the_episode_says_so(
+    tmp_path: Path, robot_state: str | None
+) -> None:
+    """Eight numbers of another environment are no two fingers."""
+    episode = make(5)
+    pose = episode.observations["pose"][:, :8]
+    info = {**episode.info, **({} if robot_state is None else {"robot_state": robot_state})}
+    write_episodes(tmp_path, [replace(episode, observations={"pose": pose}, info=info)])
+    table = pq.read_table(next((tmp_path / "data").iterdir()))
+    poses = np.array(table.column("poses").to_pylist()[0], dtype=np.float32)
+    np.testing.assert_array_equal(poses[:, :6], pose[:-1, :6])
+    last = pose[:-1, 6] if robot_state is None else pose[:-1, 6] - pose[:-1, 7]
+    np.testing.assert_array_equal(poses[:, 6], last)
 
 
 def test_plain_box_observations(tmp_path) -> None:
