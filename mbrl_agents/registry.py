@@ -1,8 +1,8 @@
 """Names to implementations: components, and the methods put together from them.
 
 Everything is a string until somebody asks for it, so that listing methods needs no torch.  A new
-algorithm is a folder and a few lines here; other packages add theirs by `add_method` and its
-siblings, see `mbrl_agents.plugins`.
+algorithm is a folder and a few lines here; other packages add theirs through
+`mbrl_agents.plugins`.
 """
 
 from __future__ import annotations
@@ -393,36 +393,3 @@ def agent_method(name: str) -> AgentMethod:
     if not isinstance(found, AgentMethod):
         raise ValueError(f"{name!r} is not a model-based agent")
     return found
-
-
-# -- other packages ---------------------------------------------------------------------
-
-
-def add_method(method: Method) -> None:
-    """Add a method; `methods`, the command line and benchmarks then treat it like ours.
-
-    Raises:
-        ValueError: when there is one of that name.
-    """
-    _add(METHODS, method.name, method, "method")
-
-
-def add_world_model(name: str, target: str, config: str) -> None:
-    """Add a world model to `make_world_model`; arguments as in `Component`."""
-    _add(WORLD_MODELS, name, Component(target, config), "world model")
-
-
-def add_planner(name: str, target: str, config: str) -> None:
-    """Add a planner; arguments as in `Component`."""
-    _add(PLANNERS, name, Component(target, config), "planner")
-
-
-def add_objective(name: str, target: str, config: str) -> None:
-    """Add an objective; arguments as in `Component`."""
-    _add(OBJECTIVES, name, Component(target, config), "objective")
-
-
-def _add(table: dict[str, Any], name: str, entry: Any, what: str) -> None:
-    if table.get(name, entry) != entry:
-        raise ValueError(f"there is a {what} {name!r} already")
-    table[name] = entry

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.data.conditions import conditions_of
+from mbrl_agents.data.conditions import check_same_conditions, conditions_of
 from mbrl_agents.data.dataset import EpisodeWriter, read_infos
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
@@ -151,7 +151,7 @@ def collect_to_folder(
         for episode in _run(collection, jobs, workers):
             # What assets="auto" stands for is known only once the environment is there.
             _check_same(folder, infos, "assets", episode.info.get("assets"))
-            _check_conditions(folder, infos, episode.info.get("conditions"))
+            check_same_conditions(folder, infos, episode.info.get("conditions"))
             writer.append(episode)
             if on_episode is not None:
                 on_episode(episode)
@@ -376,19 +376,6 @@ def _check_same(folder: str | Path, infos: list[dict[str, Any]], name: str, valu
                 f"{folder} holds episodes with {name}={info.get(name)!r}, not {value!r}; "
                 "use another folder"
             )
-
-
-def _check_conditions(folder: str | Path, infos: list[dict[str, Any]], told: Any) -> None:
-    """Refuse episodes that look or move otherwise than those in the folder."""
-    new = json.loads(str(told or "{}"))
-    for known in {str(info.get("conditions") or "{}") for info in infos}:
-        old = json.loads(known)
-        for name in sorted(old.keys() | new.keys()):
-            if name != "renderer" and old.get(name) != new.get(name):
-                raise ValueError(
-                    f"{folder} holds episodes with {name}={old.get(name)!r}, "
-                    f"not {new.get(name)!r}; use another folder"
-                )
 
 
 __all__ = [

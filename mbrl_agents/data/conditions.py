@@ -6,7 +6,9 @@ success rates are comparable where these are equal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -50,4 +52,28 @@ def sentence(conditions: Conditions) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {text(x)}" for name, x in conditions.items())
 
 
-__all__ = ["Conditions", "conditions_of", "merged", "sentence"]
+def check_same_conditions(
+    folder: str | Path, infos: Iterable[Mapping[str, Any]], told: Any
+) -> None:
+    """Refuse episodes that look or move otherwise than those in a folder.
+
+    Args:
+        folder: for the message.
+        infos: of the episodes in it.
+        told: the entry ``conditions`` of a new episode's info: JSON, or None.
+
+    Raises:
+        ValueError: with what differs.
+    """
+    new = json.loads(str(told or "{}"))
+    for known in {str(info.get("conditions") or "{}") for info in infos}:
+        old = json.loads(known)
+        for name in sorted(old.keys() | new.keys()):
+            if name != "renderer" and old.get(name) != new.get(name):
+                raise ValueError(
+                    f"{folder} holds episodes with {name}={old.get(name)!r}, "
+                    f"not {new.get(name)!r}; use another folder"
+                )
+
+
+__all__ = ["Conditions", "check_same_conditions", "conditions_of", "merged", "sentence"]

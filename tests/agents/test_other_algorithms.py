@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import mbrl_agents
 import toy_grasp
-from mbrl_agents import registry
+from mbrl_agents import plugins, registry
 from mbrl_agents.agents.agent import Agent
 from mbrl_agents.agents.saving import CHECKPOINT
 from mbrl_agents.protocols import Phase
@@ -26,7 +26,7 @@ NAME = "toy-memory"
 
 @pytest.fixture(autouse=True)
 def method():
-    registry.add_method(
+    plugins.add_method(
         registry.AgentMethod(
             NAME,
             "remembers, and tries things out",

@@ -13,7 +13,14 @@ import pytest
 from mbrl_agents import make_agent, make_planner, make_world_model, methods
 from mbrl_agents.config import resolve_config
 from mbrl_agents.names import resolve
-from mbrl_agents.plugins import GROUP, load_entry_points
+from mbrl_agents.plugins import (
+    GROUP,
+    add_method,
+    add_objective,
+    add_planner,
+    add_world_model,
+    load_entry_points,
+)
 from mbrl_agents.registry import (
     METHODS,
     OBJECTIVES,
@@ -23,10 +30,6 @@ from mbrl_agents.registry import (
     BaselineMethod,
     Component,
     ReferenceMethod,
-    add_method,
-    add_objective,
-    add_planner,
-    add_world_model,
 )
 
 TABLES = (METHODS, WORLD_MODELS, PLANNERS, OBJECTIVES)

@@ -1,6 +1,7 @@
 """A linear world model for mbrl_agents, and the method `linear-cem` that plans in it."""
 
-from mbrl_agents.registry import AgentMethod, add_method, add_world_model
+from mbrl_agents.plugins import add_method, add_world_model
+from mbrl_agents.registry import AgentMethod
 
 MODEL, CONFIG = "linear_model.model:LinearModel", "linear_model.model:LinearModelConfig"
 
