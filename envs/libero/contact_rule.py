@@ -277,18 +277,27 @@ def _compile(original: int, size: int, frame: int, orientations: int) -> Any:
             return count
         axes = carray(doubles(carray(words(data), orientations + 1)[orientations]), 2**30)
         found = carray(doubles(contacts), count * size)
+        # The contacts of a pair of boxes mostly share one normal: what holds of it is kept.
+        known_x = known_y = known_z = 2.0
+        aligned = False
         for contact in range(count):
             start = contact * size
             x, y, z = found[start + frame], found[start + frame + 1], found[start + frame + 2]
-            aside = 1.0  # how far the normal is from the nearest axis of the two boxes
-            for corner in (9 * one, 9 * two):
-                for axis in range(corner, corner + 3):
-                    for sign in (-1.0, 1.0):
+            if not (x == known_x and y == known_y and z == known_z):
+                known_x, known_y, known_z = x, y, z
+                aside = 1.0  # how far the normal is from the nearest axis of the two boxes
+                for corner in (9 * one, 9 * two):
+                    for axis in range(corner, corner + 3):
+                        # The sign by which the axis points along the normal.
+                        sign = 1.0
+                        if x * axes[axis] + y * axes[axis + 3] + z * axes[axis + 6] < 0.0:
+                            sign = -1.0
                         dx = abs(x - sign * axes[axis])
                         dy = abs(y - sign * axes[axis + 3])
                         dz = abs(z - sign * axes[axis + 6])
                         aside = min(aside, max(dx, dy, dz))
-            if aside < _ALIGNED:
+                aligned = aside < _ALIGNED
+            if aligned:
                 found[start] *= 0.5
         return count
 

@@ -228,7 +228,9 @@ class Simulation:
                 data.qfrc_bias[arm],
                 self._torque_limit,
             )
-            self._finger_command = np.clip(self._finger_command + direction, -1.0, 1.0)
+            # Twice as quick as np.clip, on two numbers, 25 times a step.
+            command = self._finger_command + direction
+            self._finger_command = np.maximum(np.minimum(command, 1.0), -1.0)
             data.ctrl[self._finger_actuators] = (
                 self._finger_bias + self._finger_weight * self._finger_command
             )
