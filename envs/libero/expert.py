@@ -9,6 +9,8 @@ smoothly everywhere except where the gripper must close or open.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -138,9 +140,9 @@ class Demonstrated:
     _expert: Expert | None = None
 
     @property
+    @abstractmethod
     def simulation(self) -> Simulation:
         """The present task's physics."""
-        raise NotImplementedError
 
     @property
     def has_expert(self) -> bool:
