@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .contact_rule import check_contact_rule
 from .expert import Demonstrated
 from .fixtures import FIXTURES
 from .observation import (
+    CAMERAS,
     IMAGE_CONVENTIONS,
     OBSERVATIONS,
     ROBOT_STATES,
@@ -34,12 +36,9 @@ from .suites import get_suite
 INITS = ("random", "benchmark")
 """The values of the ``init`` keyword."""
 
-CAMERAS = {"agentview": "image", "robot0_eye_in_hand": "wrist"}
-"""Cameras that observations may show, and the keys they appear under."""
-
 
 class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
-    """One LIBERO task, or all tasks of a suite in turn.
+    """One LIBERO task, or several tasks of a suite in turn.
 
     Action: ``Box(-1, 1, (7,))``: displacement of the gripper's goal (one unit = 0.05 m), its
     rotation (one unit = 0.5 rad, axis-angle), gripper (negative opens, positive closes), applied
@@ -48,7 +47,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     Observation: a flat Dict.  ``pose``: the robot's grip position (m), axis-angle (rad) and finger
     opening (m); with ``obs="pose"`` followed by position (m) and quaternion (xyzw) of each object
     of interest.  With ``obs="image"``: ``image`` (H, W, 3) uint8, ``wrist`` when that camera is
-    listed, and the robot's pose.  With ``task=None`` also ``task``, one-hot.
+    listed, and the robot's pose.  With several tasks also ``task``, one-hot over the suite's.
 
     ``terminated`` is success.  Time-out is a wrapper's: ``gymnasium.make`` adds it from the
     suite's limit or its ``max_episode_steps`` keyword.  ``info["is_success"]`` is there at reset
@@ -56,7 +55,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
 
     Args:
         suite: "libero_spatial", "libero_object", "libero_goal", "libero_10" or "libero_90".
-        task: index or name; None draws one of the suite's tasks at each reset.
+        task: index or name; a list of them, or None for all of the suite's, draws one at each
+            reset.
         obs: "pose", "robot_pose" or "image".
         reward: "sparse" (1 at success), "progress" (the change of how far the task has come, and
             10 at success) or "dense" (the course's, which pays more for hovering than for
@@ -82,6 +82,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             OpenVLA's and LeRobot's policies saw them in training.
         robot_state: how ``pose`` describes the robot: "pose7" or "libero8", see
             `observation.robot_state_vector`; ``obs="pose"`` has "pose7" only.
+        one_hot_task: whether ``task`` is observed.  None: where there are several.  Given, the
+            observation space is the same whatever ``task`` is, ``obs="pose"`` padded with zeros to
+            the suite's most objects of interest: what learned all tasks can act in any one.
 
     Attributes:
         rendering, image_convention, robot_state: as given.
@@ -108,7 +111,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     def __init__(
         self,
         suite: str = "libero_spatial",
-        task: int | str | None = 0,
+        task: int | str | Sequence[int | str] | None = 0,
         obs: str = "pose",
         reward: str = "sparse",
         init: str = "random",
@@ -124,6 +127,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         rendering: str = "fast",
         image_convention: str = "upright",
         robot_state: str = "pose7",
+        one_hot_task: bool | None = None,
     ) -> None:
         self._suite = get_suite(suite)
         _check("obs", obs, OBSERVATIONS)
@@ -145,7 +149,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
                 "image_size and render_size must be at least 1 and settle_steps at least 0, got "
                 f"{image_size}, {render_size} and {settle_steps}"
             )
-        self._fixed_task = None if task is None else self._suite.task_index(task)
+        self._choices = self._suite.task_indices(task)
+        several = task is None or isinstance(task, list | tuple)
+        self._one_hot = several if one_hot_task is None else one_hot_task
         self._obs, self._init = obs, init
         self._reward, self._reward_name = make_reward(reward), reward
         self._cameras, self._image_size = tuple(cameras), image_size
@@ -154,31 +160,35 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         self._settle_steps = settle_steps
         self._fixtures, self._contact_rule = fixtures, contact_rule
         self.render_mode, self._render_size = render_mode, render_size
-        tasks = [describe(self._suite.bddl_file(t)) for t in self._tasks()]
-        if self._fixed_task is None:
+        if several:
             self._assets = resolve_assets(assets, suite=self.suite, folder=assets_folder)
         else:
+            alone = describe(self._suite.bddl_file(self._choices[0]))
             self._assets = resolve_assets(
                 assets,
-                categories=tasks[0].categories,
-                problem=tasks[0].problem,
+                categories=alone.categories,
+                problem=alone.problem,
                 folder=assets_folder,
             )
         self._simulations: dict[int, Simulation] = {}
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
-        self._task = self._fixed_task or 0
+        self._task = self._choices[0]
         self._next_init_state = 0
         self._ready = False
         self.action_space = spaces.Box(-1.0, 1.0, (7,), dtype=np.float32)
+        alike = (
+            range(len(self.task_names)) if several or one_hot_task is not None else self._choices
+        )
+        described = [describe(self._suite.bddl_file(t)) for t in alike]
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]
             obs,
-            objects=max(len(t.objects_of_interest) for t in tasks),
+            objects=max(len(t.objects_of_interest) for t in described),
             cameras=len(self._cameras),
             image_size=image_size,
-            tasks=len(self._suite.task_names) if task is None else None,
+            tasks=len(self.task_names) if self._one_hot else None,
             robot_state=robot_state,
         )
-        self._pose_shape = self.observation_space["pose"].shape or ()
+        (self._pose_size,) = self.observation_space["pose"].shape or ()
 
     # -------------------------------------------------------------- properties
 
@@ -253,7 +263,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         Args:
             seed: of the placements and of the task drawn; the same seed gives the same episode.
             options: ``init_state`` (index of an official init state; sets the placement for this
-                episode whatever ``init`` says) and ``task`` (where ``task=None``).
+                episode whatever ``init`` says) and ``task`` (where there are several).
 
         Raises:
             ValueError: for an unknown option, task or init state.
@@ -264,12 +274,12 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             raise ValueError(
                 f"unknown reset options {sorted(unknown)}; valid: 'init_state', 'task'"
             )
-        task = self._fixed_task
+        task = self._choices[0] if len(self._choices) == 1 else None
         if "task" in options:
             task = self._suite.task_index(options["task"])
-            if self._fixed_task not in (None, task):
+            if task not in self._choices:
                 raise ValueError(
-                    f"this environment was made for task {self._fixed_task}; "
+                    f"this environment was made for task {', '.join(map(str, self._choices))}; "
                     "make it with task=None to choose one at reset"
                 )
         init_state = options.get("init_state")
@@ -277,7 +287,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             raise ValueError(f"init_state must be an index from 0 on, got {init_state!r}")
         super().reset(seed=seed)
         if task is None:
-            task = int(self.np_random.integers(len(self._suite.task_names)))
+            task = self._choices[int(self.np_random.integers(len(self._choices)))]
         simulation = self._simulation(task)
         available = len(simulation.init_states)
         if init_state is not None and int(init_state) >= available:
@@ -349,18 +359,17 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         simulation = self.simulation
         result: dict[str, NDArray[Any]] = {}
         if self._obs == "pose":
-            vector = pose_vector(simulation, simulation.objects_of_interest)
             # Tasks of a suite may have different numbers of objects: padded to the most.
-            result["pose"] = np.zeros(self._pose_shape, dtype=np.float32)
-            result["pose"][: len(vector)] = vector
+            names = simulation.objects_of_interest
+            result["pose"] = pose_vector(simulation, names, self._pose_size)
         else:
             result["pose"] = robot_state_vector(simulation, self.robot_state)
         if self._obs == "image":
             for camera in self._cameras:
                 image = self._renderer(self._image_size).render(camera)
                 result[CAMERAS[camera]] = in_convention(image, self.image_convention)
-        if self._fixed_task is None:
-            result["task"] = np.zeros(len(self._suite.task_names), dtype=np.float32)
+        if self._one_hot:
+            result["task"] = np.zeros(len(self.task_names), dtype=np.float32)
             result["task"][self._task] = 1.0
         return result
 
@@ -382,12 +391,6 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
                 self.simulation, (size, size), rendering=self.rendering
             )
         return self._renderers[key]
-
-    def _tasks(self) -> list[int]:
-        """The tasks that an episode of this environment may have."""
-        if self._fixed_task is None:
-            return list(range(len(self._suite.task_names)))
-        return [self._fixed_task]
 
 
 def _check(name: str, value: str, valid: tuple[str, ...] | list[str]) -> None:

@@ -11,6 +11,9 @@ from .simulation import Simulation
 OBSERVATIONS = ("robot_pose", "pose", "image")
 """The values of the ``obs`` keyword."""
 
+CAMERAS = {"agentview": "image", "robot0_eye_in_hand": "wrist"}
+"""Cameras that observations may show, and the keys they appear under."""
+
 ROBOT_STATES = {"pose7": 7, "libero8": 8}
 """The values of the ``robot_state`` keyword, and how many numbers each has."""
 
@@ -109,11 +112,12 @@ def object_pose(simulation: Simulation, name: str) -> NDArray[np.float32]:
     return pose
 
 
-def pose_vector(simulation: Simulation, names: list[str]) -> NDArray[np.float32]:
-    """``(7 + 7 n,)``: the robot's pose, then each object's."""
+def pose_vector(simulation: Simulation, names: list[str], size: int) -> NDArray[np.float32]:
+    """``(size,)``: the robot's pose, then each object's, then zeros; at least ``7 + 7 n``."""
     poses = [robot_pose(simulation)]
     poses += [object_pose(simulation, name) for name in names]
-    return np.concatenate(poses)
+    vector = np.concatenate(poses)
+    return np.pad(vector, (0, size - len(vector)))
 
 
 def observation_space(
@@ -132,7 +136,7 @@ def observation_space(
         objects: how many objects of interest ``obs="pose"`` lists.
         cameras: 1 for the scene's camera, 2 with the wrist's.
         image_size: side of the square images.
-        tasks: size of the one-hot ``task`` entry, or None where the task is fixed.
+        tasks: size of the one-hot ``task`` entry, or None where it is not observed.
         robot_state: one of ``ROBOT_STATES``.
 
     Raises:

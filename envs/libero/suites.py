@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,21 @@ class Suite:
         if not 0 <= index < len(names):
             raise ValueError(f"unknown task {task!r} of {self.name}; valid tasks:\n{valid}")
         return index
+
+    def task_indices(self, tasks: int | str | Sequence[int | str] | None) -> tuple[int, ...]:
+        """Indices of one task, of a list of them, or for None of all.
+
+        Raises:
+            ValueError: for an unknown task, an empty list, and a task listed twice.
+        """
+        if tasks is None:
+            return tuple(range(len(self.task_names)))
+        if not isinstance(tasks, list | tuple):
+            return (self.task_index(tasks),)  # type: ignore[arg-type]
+        found = tuple(self.task_index(task) for task in tasks)
+        if not found or len(set(found)) < len(found):
+            raise ValueError(f"tasks must be listed once each, and at least one, got {tasks!r}")
+        return found
 
 
 SUITES: dict[str, Suite] = {
