@@ -65,7 +65,12 @@ class EpisodeWriter:
         self._written = count_episodes(self.folder)
 
     def append(self, episode: Episode) -> None:
-        """Add one episode; it is on disk after the next flush."""
+        """Add one episode; it is on disk after the next flush.
+
+        A shard holds observations of one shape: the poses of another task may list more objects.
+        """
+        if self._waiting and _differ_in_shape(self._waiting[0], episode):
+            self.flush()
         self._waiting.append(episode)
         if len(self._waiting) >= self.shard_size:
             self.flush()
@@ -139,6 +144,15 @@ def count_episodes(folder: str | os.PathLike[str]) -> int:
 
 # ---------------------------------------------------------------------------------------------
 # Episodes to tables
+
+
+def _differ_in_shape(first: Episode, second: Episode) -> bool:
+    """Whether an observation that both have is of another shape in the second."""
+    seen = second.observations
+    return any(
+        key in seen and seen[key].shape[1:] != value.shape[1:]
+        for key, value in first.observations.items()
+    )
 
 
 def _to_table(episodes: Sequence[Episode], first_index: int) -> pa.Table:

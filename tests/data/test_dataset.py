@@ -132,3 +132,12 @@ def test_unfinished_shards_are_ignored(tmp_path) -> None:
 def test_episodes_with_different_observations_do_not_share_a_shard(tmp_path) -> None:
     with pytest.raises(ValueError, match="same observations"):
         write_episodes(tmp_path, [make(3), make(3, key="obs")])
+
+
+def test_tasks_whose_poses_list_other_objects_share_a_folder(tmp_path) -> None:
+    short = make(3)
+    short = replace(short, observations={"pose": short.observations["pose"][:, :14]})
+    episodes = [make(2), make(4), short, make(5)]
+    assert write_episodes(tmp_path, episodes) == 4
+    for first, second in zip(episodes, read_episodes(tmp_path), strict=True):
+        assert_same(first, second)
