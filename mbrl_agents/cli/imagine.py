@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,13 +44,14 @@ def imagine(
         info = RunInfo.read(run)
         if METHODS[info.spec.method].kind != "agent":
             raise ValueError(f"{info.spec.method} has no world model")
-        folder = data or (None if info.spec.data is None else Path(info.spec.data))
-        if folder is None:
+        folders = info.spec.folders if data is None else (str(data),)
+        if not folders:
             raise ValueError(f"{run} learned from no recorded episodes: give --data FOLDER")
-        own = info.spec.data is not None and folder.resolve() == Path(info.spec.data).resolve()
+        own = _same(folders, info.spec.folders)
     with console.failures():
         agent: Any = load_run(run)
-        found = read_run_episodes(folder, info.spec.env_kwargs, info.spec.limit if own else None)
+        limit = info.spec.limit if own else None
+        found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
         summary = show_imagination(
             agent,
             run if out is None else out,
@@ -60,7 +62,7 @@ def imagine(
             limit=episodes,
         )
         if summary is None:
-            raise ValueError(f"no episode in {folder} has more than {context} frames")
+            raise ValueError(f"no episode in {', '.join(folders)} has more than {context} frames")
     if as_json:
         console.show_json(summary)
         return
@@ -76,3 +78,7 @@ def imagine(
         f"{summary['context']} frames seen, {summary['horizon']} imagined"
     )
     typer.echo(f"images: {(run if out is None else out) / FOLDER}")
+
+
+def _same(folders: Sequence[str], others: Sequence[str]) -> bool:
+    return [Path(f).resolve() for f in folders] == [Path(f).resolve() for f in others]

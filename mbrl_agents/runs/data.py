@@ -1,21 +1,28 @@
-"""The recorded episodes behind a run: whose environment and which task they are."""
+"""The recorded episodes behind a run: whose environment and which tasks they are."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gymnasium import spaces
+
 from mbrl_agents.data.dataset import read_episodes, read_infos
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.runs.tasks import ALL_TASKS, as_observed, several_tasks
+
+Tasks = int | str | Sequence[int | str] | None
+"""What an environment's ``task`` says: one task (index or name), a list, or None for all."""
 
 
-def env_of_data(folder: str | Path, task: int | str | None = None) -> tuple[str, dict[str, Any]]:
+def env_of_data(folder: str | Path, task: Tasks = None) -> tuple[str, dict[str, Any]]:
     """The environment that a folder's episodes come from: id and keywords of ``gym.make``.
 
     Args:
-        task: the one to take of several.
+        task: the one to take of several, a list of them, or "all".
 
     Raises:
         FileNotFoundError: no episodes there.
@@ -29,7 +36,7 @@ def env_of_data(folder: str | Path, task: int | str | None = None) -> tuple[str,
     described = json.loads(str(infos[0]["collection"]))
     kwargs = dict(described["env_kwargs"])
     if task is not None:
-        kwargs["task"] = task
+        kwargs["task"] = None if task == ALL_TASKS else task
     elif not _draws_tasks(infos):
         check_tasks(folder, infos, {})
         if key := str(infos[0].get("task_key", "")):
@@ -48,56 +55,102 @@ def _draws_tasks(infos: list[dict[str, Any]]) -> bool:
 
 
 def check_tasks(
-    folder: str | Path, infos: list[dict[str, Any]], env_kwargs: Mapping[str, Any]
+    data: str | Path | Sequence[str],
+    infos: list[dict[str, Any]],
+    env_kwargs: Mapping[str, Any],
 ) -> None:
-    """Refuse to mix tasks where the run is on one.
+    """Refuse to mix tasks unless the run is on several.
+
+    Args:
+        data: folders that the episodes lie in, for messages.
 
     Raises:
-        ValueError: the episodes come from several tasks and ``env_kwargs`` names none, or from
-            others than the one it names.
+        ValueError: the episodes come from several tasks and ``env_kwargs`` names none, or there are
+            none of a task that it names.
     """
     tasks = sorted({name for info in infos if (name := _task(info))})
+    where = ", ".join(map(str, _folders(data)))
     if "task" not in env_kwargs and len(tasks) > 1:
         raise ValueError(
-            f"{folder} holds episodes of several tasks ({', '.join(tasks)}): choose one with --task"
+            f"{where} holds episodes of several tasks ({', '.join(tasks)}): choose one with "
+            "--task, or train one model on all of them with --task all"
         )
     task = env_kwargs.get("task")
-    if task is not None and tasks and not any(of_task(info, task) for info in infos):
-        raise ValueError(f"{folder} holds no episodes of task {task!r}, only of {', '.join(tasks)}")
+    for wanted in task if isinstance(task, list | tuple) else [task]:
+        if wanted is not None and tasks and not any(of_task(info, wanted) for info in infos):
+            raise ValueError(
+                f"{where} holds no episodes of task {wanted!r}, only of {', '.join(tasks)}"
+            )
 
 
-def of_task(info: Mapping[str, Any], task: int | str | None) -> bool:
-    """Whether an episode belongs to a task (index or name); episodes without a task always do."""
+def of_task(info: Mapping[str, Any], task: Tasks) -> bool:
+    """Whether an episode belongs to a task, or to one of a list; one that does not say, to any."""
     if task is None or not _task(info):
         return True
     names = (info.get("task"), info.get("task_key"), info.get("task_name"))
-    return str(task) in {str(name) for name in names if name not in (None, "")}
+    said = {str(name) for name in names if name not in (None, "")}
+    return any(str(one) in said for one in (task if isinstance(task, list | tuple) else [task]))
 
 
-def count_run_episodes(folder: str | Path, task: int | str | None, limit: int | None) -> int | None:
+def count_run_episodes(
+    data: str | Path | Sequence[str], env_kwargs: Mapping[str, Any], limit: int | None
+) -> int | None:
     """How many episodes `read_run_episodes` would read; None where there are none any more."""
-    infos = read_infos(folder)
-    if not infos:
+    found = [read_infos(folder) for folder in _folders(data)]
+    if not all(found):
         return None
-    count = sum(of_task(info, task) for info in infos)
-    return count if limit is None else min(count, limit)
+    return sum(map(len, _chosen(found, env_kwargs, limit)))
 
 
 def read_run_episodes(
-    folder: str | Path, env_kwargs: Mapping[str, Any], limit: int | None
+    data: str | Path | Sequence[str],
+    env_kwargs: Mapping[str, Any],
+    limit: int | None,
+    observation_space: spaces.Space | None = None,
 ) -> list[Episode]:
-    """The first ``limit`` episodes of the environment's task.
+    """The episodes of the environment's task, or of each of its tasks.
+
+    Args:
+        data: episode folder, or several.
+        env_kwargs: of the run's environment.
+        limit: only the first so many; of a run on several tasks, of each.
+        observation_space: of the environment; episodes are made to fit it as
+            `mbrl_agents.runs.tasks.as_observed` says.
 
     Raises:
         FileNotFoundError: no episodes there.
-        ValueError: see `check_tasks`.
+        ValueError: see `check_tasks` and `as_observed`.
     """
-    infos = read_infos(folder)
-    check_tasks(folder, infos, env_kwargs)
-    task = env_kwargs.get("task")
-    if all(of_task(info, task) for info in infos):
-        return read_episodes(folder, limit)
-    return [e for e in read_episodes(folder) if of_task(e.info, task)][:limit]
+    folders = _folders(data)
+    found = [read_infos(folder) for folder in folders]
+    check_tasks(data, [info for infos in found for info in infos], env_kwargs)
+    episodes: list[Episode] = []
+    for folder, numbers in zip(folders, _chosen(found, env_kwargs, limit), strict=True):
+        # No more is read than is needed; an empty folder is refused by the reader.
+        read = read_episodes(folder, numbers[-1] + 1 if numbers else None)
+        episodes += [read[number] for number in numbers]
+    return episodes if observation_space is None else as_observed(episodes, observation_space)
+
+
+def _chosen(
+    found: Sequence[Sequence[Mapping[str, Any]]], env_kwargs: Mapping[str, Any], limit: int | None
+) -> list[list[int]]:
+    """For each folder the numbers of the episodes that a run uses."""
+    task, each = env_kwargs.get("task"), several_tasks(env_kwargs)
+    taken: Counter[str] = Counter()
+    chosen: list[list[int]] = []
+    for infos in found:
+        chosen.append([])
+        for number, info in enumerate(infos):
+            group = _task(info) if each else ""
+            if of_task(info, task) and (limit is None or taken[group] < limit):
+                taken[group] += 1
+                chosen[-1].append(number)
+    return chosen
+
+
+def _folders(data: str | Path | Sequence[str]) -> tuple[str | Path, ...]:
+    return (data,) if isinstance(data, str | Path) else tuple(data)
 
 
 def _task(info: Mapping[str, Any]) -> str:

@@ -21,9 +21,10 @@ class RunSpec:
         env_id, env_kwargs: of ``gym.make``.
         overrides: dotted, such as "planner.horizon=10".
         seed: of weights, batches and own experience.
-        data: episode folder to learn from, or None.
+        data: episode folder to learn from, several folders, or None.
         steps: environment steps of own experience; 0 learns from ``data`` alone.
-        limit: use only the first so many episodes of ``data``.
+        limit: use only the first so many episodes of ``data``, of each task where ``env_kwargs``
+            leave it to each reset (``task`` None or a list).
         data_episodes: how many of ``data`` the run uses; `train_run` counts them.
     """
 
@@ -32,13 +33,20 @@ class RunSpec:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     seed: int = 0
-    data: str | None = None
+    data: str | tuple[str, ...] | None = None
     steps: int = 0
     limit: int | None = None
     data_episodes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps({**asdict(self), "env_kwargs": dict(self.env_kwargs)}))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The episode folders of ``data``; none where it is None."""
+        if self.data is None:
+            return ()
+        return (self.data,) if isinstance(self.data, str) else tuple(self.data)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,8 @@ class RunInfo:
         stored = json.loads(path.read_text(encoding="utf-8"))
         spec = stored.pop("spec")
         spec["overrides"] = tuple(spec["overrides"])
+        if isinstance(spec["data"], list):
+            spec["data"] = tuple(spec["data"])
         return RunInfo(spec=RunSpec(**spec), **stored)
 
 

@@ -97,8 +97,8 @@ def train_run(
         raise ValueError(f"{spec.method} is a reference policy: there is nothing to train")
     refuse_test_states(spec.env_kwargs)
     if spec.data is not None:
-        task = spec.env_kwargs.get("task")
-        spec = replace(spec, data_episodes=count_run_episodes(spec.data, task, spec.limit))
+        count = count_run_episodes(spec.data, spec.env_kwargs, spec.limit)
+        spec = replace(spec, data_episodes=count)
     if (folder / RUN_FILE).is_file() and not fresh:
         info = RunInfo.read(folder)
         if different := difference(info.spec, spec):
@@ -108,17 +108,15 @@ def train_run(
         return info
     if spec.data is None and spec.steps == 0:
         raise ValueError(f"{spec.method} needs episodes to learn from or environment steps")
-    episodes = (
-        [] if spec.data is None else read_run_episodes(spec.data, spec.env_kwargs, spec.limit)
-    )
-    if recipe.demonstrations and not episodes:
-        raise ValueError(f"{spec.method} learns from recorded episodes: give their folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        _forget(folder)
-    _describe(spec, folder)
     env = Monitor(make_env(spec.env_id, spec.env_kwargs))
     try:
+        episodes = _episodes(spec, env)
+        if recipe.demonstrations and not episodes:
+            raise ValueError(f"{spec.method} learns from recorded episodes: give their folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            _forget(folder)
+        _describe(spec, folder)
         with _Clock(folder) as clock:
             told = clock.wrap(progress)
             callbacks = [_callback(told, spec.steps), LearningCurve(folder)]
@@ -138,6 +136,13 @@ def train_run(
     if isinstance(agent, Agent):
         try_to_show_imagination(agent, folder, episodes)
     return info
+
+
+def _episodes(spec: RunSpec, env: Any) -> list[Episode]:
+    """The recorded episodes of a run, as its environment would have shown them."""
+    if spec.data is None:
+        return []
+    return read_run_episodes(spec.data, spec.env_kwargs, spec.limit, env.observation_space)
 
 
 def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
