@@ -238,6 +238,12 @@ def check_env_keywords(env_id: str, keywords: Iterable[str]) -> None:
             )
 
 
+def takes(env_id: str, keyword: str) -> bool:
+    """Whether an environment takes a keyword; True where that cannot be told."""
+    known = _env_keywords(env_id)
+    return known is None or keyword in known
+
+
 def _env_keywords(env_id: str) -> list[str] | None:
     """What ``gymnasium.make(env_id)`` takes; None where that cannot be told."""
     from gymnasium.envs.registration import load_env_creator, spec

@@ -34,7 +34,11 @@ def evaluate(
     ] = None,
     env: Annotated[str | None, typer.Option(help="Gymnasium id [default: the run's].")] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task number, name, list, range or 'all'.")
+        str | None,
+        typer.Option(
+            help="Task number, name, list, range or 'all' [default: the run's; of a run on several "
+            "tasks each of them]."
+        ),
     ] = None,
     method: Annotated[str | None, typer.Option(help="Another method on the same weights.")] = None,
     policy: Annotated[
@@ -100,9 +104,10 @@ def evaluate(
         else:
             chosen = evaluated.method_or_run(run, method, env, others)
     name, env_id, factory = chosen.name, chosen.env_id, chosen.factory
-    env_kwargs = {**chosen.env_kwargs, **taken["env"]}
     console.check_env_keywords(env_id, taken["env"])
     tasks = console.parse_tasks(task, env_id)
+    with console.usage():
+        env_kwargs, tasks = evaluated.task_by_task(chosen, taken["env"], tasks)
 
     from mbrl_agents.evaluation import rollouts
     from mbrl_agents.evaluation.statistics import summarise

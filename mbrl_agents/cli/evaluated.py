@@ -105,3 +105,28 @@ def third_party(
         env_kwargs = published_keywords(chosen, suites[env_id])
     factory = policies.ThirdPartyPredictor(target, tuple(sorted(settings.items())), chosen)
     return Evaluated(target, env_id, env_kwargs, factory, chosen)
+
+
+def task_by_task(
+    chosen: Evaluated, own: Mapping[str, Any], tasks: list[int | str] | None
+) -> tuple[dict[str, Any], list[int | str] | None]:
+    """Where something is evaluated: the keywords of ``gymnasium.make``, and the tasks.
+
+    A run on several tasks goes through them one at a time, unless the user names some.  Official
+    initial states are numbered within a task, and an environment that draws tasks would test some
+    more often than others.
+
+    Args:
+        chosen: what is evaluated.
+        own: keywords that the user gives for the environment.
+        tasks: those the user names, or None.
+    """
+    from mbrl_agents.runs.tasks import ONE_HOT, one_at_a_time, several_tasks, tasks_of
+
+    env_kwargs = {**chosen.env_kwargs, **own}
+    if not several_tasks(chosen.env_kwargs) or not console.takes(chosen.env_id, ONE_HOT):
+        return env_kwargs, tasks
+    if tasks is None:
+        drawn = several_tasks(env_kwargs)
+        tasks = tasks_of(chosen.env_id, env_kwargs) if drawn else [env_kwargs["task"]]
+    return (env_kwargs if tasks is None else one_at_a_time(env_kwargs)), tasks

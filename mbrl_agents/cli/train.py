@@ -31,11 +31,15 @@ def train(
         str | None, typer.Option(help="Gymnasium id [default: that of the data].")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task number or name [default: that of the data].")
+        str | None,
+        typer.Option(
+            help="Task number or name; several (0,3 or 0-4) or 'all' train one model on them "
+            "[default: that of the data]."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Environment steps of own experience.")] = 0,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Use only the first so many of the data.")
+        int | None, typer.Option(min=1, help="Use only the first so many of the data, per task.")
     ] = None,
     seed: Annotated[
         int | None,
@@ -54,6 +58,7 @@ def train(
     \b
     mbrl train simple-policy-cem --data data/bowl --out runs/first
     mbrl train simple-policy-cem --data data/bowl training.model_steps=500 planner.horizon=10
+    mbrl train simple-policy-cem --data data/all --task all
     mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
     """
     recipe = console.check_method(method)
@@ -132,6 +137,7 @@ def _environment(
     from mbrl_agents.data.dataset import read_infos
     from mbrl_agents.envs.registration import defaults
     from mbrl_agents.runs.data import check_tasks, env_of_data
+    from mbrl_agents.runs.tasks import ALL_TASKS
     from mbrl_agents.runs.training import refuse_test_states
 
     env_id = env
@@ -139,15 +145,16 @@ def _environment(
     if data is None and env is not None:
         kwargs = dict(defaults(env).kwargs)
     if data is not None and env is None:
-        chosen = own.get("task") if task is None else task
+        chosen = task
+        if task is None and "task" in own:
+            chosen = ALL_TASKS if own["task"] is None else own["task"]
         env_id, kwargs = env_of_data(data, chosen)
     assert env_id is not None
     console.check_env_keywords(env_id, own)
-    tasks = console.parse_tasks(task, env_id)
-    if tasks is not None:
-        if len(tasks) != 1:
-            raise ValueError(f"a run is trained on one task, not on {task!r}")
-        kwargs["task"] = tasks[0]
+    if task == ALL_TASKS:
+        kwargs["task"] = None  # whether or not anybody knows how many there are
+    elif tasks := console.parse_tasks(task, env_id):
+        kwargs["task"] = tasks[0] if len(tasks) == 1 else tasks
     kwargs.update(own)
     refuse_test_states(kwargs)
     if data is not None:
