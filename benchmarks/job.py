@@ -79,19 +79,19 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.runs.training import train_run
 
     spec = given["spec"]
-    data = given["needs"][0] if given["needs"] else None
-    steps = spec["steps"]
+    # Collections: one, or of a training on several tasks one per task.
+    steps, data = spec["steps"], tuple(str(folder / "data" / need) for need in given["needs"])
     if steps == STEPS_OF_DATA:
-        collected = read_result(folder, data) if data else None
-        assert collected is not None, "the runner starts a job after those it needs"
-        steps = collected["steps"]
+        collected = [read_result(folder, need) for need in given["needs"]]
+        assert all(collected), "the runner starts a job after those it needs"
+        steps = sum(found["steps"] for found in collected if found is not None)
     run = RunSpec(
         method=spec["method"],
         env_id=spec["env_id"],
         env_kwargs=spec["env_kwargs"],
         overrides=tuple(spec["overrides"]),
         seed=spec["seed"],
-        data=str(folder / "data" / data) if data and spec["demonstrations"] else None,
+        data=(data[0] if len(data) == 1 else data or None) if spec["demonstrations"] else None,
         steps=steps,
     )
     info = train_run(run, folder / "models" / key)

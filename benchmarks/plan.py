@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mbrl_agents import __version__
 from mbrl_agents.config import resolve_config
 from mbrl_agents.registry import METHODS
+from mbrl_agents.runs.tasks import one_at_a_time
 
 from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 
@@ -58,7 +59,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained-and-evaluated instance of a row: an environment, a task and a seed."""
+    """One trained-and-evaluated instance of a row: an environment, a task and a seed.
+
+    The cells of the tasks of a row with ``multitask`` have one training.
+    """
 
     row: Row
     env: str
@@ -149,6 +153,7 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
             for other in rows
             if trained[row.name]
             and (row.steps, row.env_kwargs) == (other.steps, other.env_kwargs)
+            and row.multitask == other.multitask
             # Own experience depends on the planner that gathered it.
             and row.steps == 0
             and trained[row.name].items() <= trained[other.name].items()
@@ -171,23 +176,33 @@ def _settings(row: Row, unread: Sequence[str] = ()) -> str:
     return digest({part: value for part, value in config.items() if part not in unread})
 
 
+def _collection(place: _Place, row: Row) -> Job:
+    data = place.suite.data
+    spec = {
+        "env_id": place.env,
+        "env_kwargs": place.env_kwargs(row),
+        "source": data.source,
+        "episodes": data.episodes,
+        "attempts": data.attempts,
+        "seed": data.seed,
+        "noise": data.noise,
+    }
+    title = f"collect {data.episodes} {data.source} episodes{place}"
+    return Job("collect", title, spec, cost=_COLLECTING, wide=True)
+
+
 def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
     recipe = METHODS[row.method]
-    kwargs, data = place.env_kwargs(row), place.suite.data
+    kwargs, places = place.env_kwargs(row), [place]
+    if row.multitask:
+        tasks = place.suite.tasks
+        kwargs["task"] = list(tasks)
+        # Each task's episodes are those that a row of specialists learns from.
+        places = [replace(place, task=task) for task in tasks]
+        place = replace(place, task=None)
     needs: tuple[str, ...] = ()
     if recipe.demonstrations or row.steps == STEPS_OF_DATA:
-        collection = {
-            "env_id": place.env,
-            "env_kwargs": kwargs,
-            "source": data.source,
-            "episodes": data.episodes,
-            "attempts": data.attempts,
-            "seed": data.seed,
-            "noise": data.noise,
-        }
-        title = f"collect {data.episodes} {data.source} episodes{place}"
-        job = Job("collect", title, collection, cost=_COLLECTING, wide=True)
-        needs = (add(job),)
+        needs = tuple(add(_collection(one, row)) for one in places)
     overrides = list(row.overrides)
     unread: tuple[str, ...] = ()
     if recipe.searches and row.steps == 0:
@@ -214,13 +229,16 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
     recipe = METHODS[row.method]
     # Only planning takes long enough to be worth a second process.
     part = test.part if recipe.searches else test.episodes
+    kwargs = place.env_kwargs(row)
+    if row.multitask:
+        kwargs = {**one_at_a_time(kwargs), "task": place.task}
     for first in range(0, test.episodes, part):
         last = min(first + part, test.episodes)
         spec = {
             "method": row.method,
             "overrides": list(row.overrides),
             "env_id": place.env,
-            "env_kwargs": place.env_kwargs(row),
+            "env_kwargs": kwargs,
             "seed": seed,
             "first": first,
             "last": last,

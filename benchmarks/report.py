@@ -86,6 +86,7 @@ def _row_summary(
         "method": row.name,
         "recipe": row.method,
         "kind": METHODS[row.method].kind,
+        "multitask": row.multitask,
         "overrides": list(row.overrides),
         "notes": _notes(row),
         "obs": obs,
@@ -135,7 +136,8 @@ def _parameters(row: Row, counts: dict[str, int]) -> int:
 
 def _notes(row: Row) -> list[str]:
     """What has to be known to compare a row's budget with the others'."""
-    return METHODS[row.method].notes(resolve_config(row.method, row.overrides))
+    notes = METHODS[row.method].notes(resolve_config(row.method, row.overrides))
+    return [*notes, *["one model of all tasks"] * row.multitask]
 
 
 def _seed_summary(records: list[EpisodeRecord], target: float | None) -> dict[str, Any]:

@@ -82,13 +82,15 @@ class Row:
 
     Attributes:
         method: name from the registry.
-        label: name in the table, the method's by default.
+        label: name in the table; by default the method's, "METHOD (all tasks)" with ``multitask``.
         envs: environments of the suite to run it on; empty for all.  Two rows of one name on
             different environments are one method with settings of its own for each.
         overrides: dotted settings of the method.
         steps: environment steps of own experience; "data" means as many as the recorded
             episodes have.  Baselines need some; agents learn from the data alone at 0.
         env_kwargs: changes to the suite's, such as ``{obs: image}``.
+        multitask: one training per seed on the episodes of all tasks of the suite, in place of one
+            per task; "data" as ``steps`` is then their sum.
     """
 
     method: str
@@ -97,6 +99,7 @@ class Row:
     overrides: tuple[str, ...] = ()
     steps: int | str = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    multitask: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
@@ -106,7 +109,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return self.label or self.method
+        return self.label or self.method + " (all tasks)" * self.multitask
 
     def runs_on(self, env: str) -> bool:
         return not self.envs or env in self.envs
@@ -121,8 +124,9 @@ class Suite:
         env: Gymnasium id.
         envs: several of them, in place of ``env``; every method is trained once in each.
         methods: rows of the table; at least one.
-        tasks: task keywords; every method is trained once per task.  Empty: the environment's
-            own default.
+        tasks: task keywords; every method is trained once per task, or once on all of them, see
+            ``multitask``.  Empty: the environment's own default.
+        multitask: what rows that are trained and do not say it have for their ``multitask``.
         env_kwargs: keywords of ``gym.make`` for training and evaluation.
         seeds: every method is trained once per seed.
         targets: by environment the least mean return that counts as solved.
@@ -138,6 +142,7 @@ class Suite:
     data: Data = field(default_factory=Data)
     evaluation: Evaluation = field(default_factory=Evaluation)
     targets: dict[str, float] = field(default_factory=dict)
+    multitask: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.env) == bool(self.envs):
@@ -149,6 +154,8 @@ class Suite:
         if not self.seeds:
             raise ValueError("a suite needs at least one seed")
         for row in self.methods:
+            if row.multitask and not self.tasks:
+                raise ValueError(f"{row.name}: multitask needs the suite's field 'tasks'")
             for env in row.envs:
                 check_known(env, self.environments, f"environment of {row.name}")
         for env in self.targets:
@@ -253,12 +260,13 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
         if not isinstance(task, str):
             fields.integer(task, f"{where}: a task that is not a name")
     targets = fields.mapping(values.get("targets"), f"{where}: targets", _TARGETS)
+    multitask = fields.flag(values.get("multitask", False), f"{where}: multitask")
     expected = "a Gymnasium id; several go into the field 'envs'"
     return Suite(
         name=fields.text(values.get("name"), f"{where}: name"),
         env=fields.text(values.get("env", ""), f"{where}: env", expected),
         envs=fields.names(values.get("envs"), f"{where}: envs", "Gymnasium ids"),
-        methods=tuple(_row(entry, where) for entry in methods),
+        methods=tuple(_row(entry, where, multitask) for entry in methods),
         tasks=tuple(tasks),
         env_kwargs=fields.mapping(values.get("env_kwargs"), f"{where}: env_kwargs", _KWARGS),
         seeds=tuple(fields.integer(seed, f"{where}: each seed") for seed in seeds),
@@ -272,6 +280,7 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
             name: fields.number(value, f"{where}: the return of {name}")
             for name, value in targets.items()
         },
+        multitask=multitask,
     )
 
 
@@ -279,8 +288,8 @@ _TARGETS = "a return for each environment"
 _KWARGS = "keywords of gym.make and their values"
 
 
-def _row(raw: Any, where: str) -> Row:
-    """One row, from a method's name or the fields of `Row`."""
+def _row(raw: Any, where: str, multitask: bool) -> Row:
+    """One row, from a method's name or the fields of `Row`; ``multitask`` is the suite's."""
     from mbrl_agents.config import resolve_config
     from mbrl_agents.registry import METHODS
 
@@ -290,6 +299,10 @@ def _row(raw: Any, where: str) -> Row:
         raise ValueError(f"{where}: a row lacks the field 'method'")
     method = fields.text(values["method"], f"{where}: method")
     check_known(method, METHODS, "method")
+    trained = bool(METHODS[method].train)
+    shared = values.get("multitask", multitask and trained)
+    if fields.flag(shared, f"{where}: multitask of {method}") and not trained:
+        raise ValueError(f"{where}: {method} is a reference policy: multitask has nothing to train")
     row = Row(
         method=method,
         label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
@@ -303,6 +316,7 @@ def _row(raw: Any, where: str) -> Row:
         env_kwargs=fields.mapping(
             values.get("env_kwargs"), f"{where}: env_kwargs of {method}", _KWARGS
         ),
+        multitask=shared,
     )
     resolve_config(method, row.overrides)  # says what does not fit
     if METHODS[method].own_steps and not row.steps:

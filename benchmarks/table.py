@@ -14,7 +14,8 @@ def markdown(summary: dict[str, Any]) -> str:
     """The text of ``summary.md``.
 
     Each environment has a table of its own.  Its outcome is the success rate, or the return where
-    the environment knows no success or the suite sets a target for the return.
+    the environment knows no success or the suite sets a target for the return.  Where the suite
+    has several tasks, a second table has the successes by task.
     """
     tasks = ", ".join(map(str, summary["tasks"]))
     names = ", ".join(summary["envs"])
@@ -26,6 +27,8 @@ def markdown(summary: dict[str, Any]) -> str:
         if len(summary["envs"]) > 1:
             parts += ["", f"## {env}"]
         parts += ["", *_table(entries, summary["targets"].get(env))]
+        if len(summary["tasks"]) > 1:
+            parts += _by_task(entries)
     parts.append("")
     return "\n".join([*parts, *_remarks(summary)])
 
@@ -61,6 +64,26 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
             f"{entry['env_steps']:,}" if entry["env_steps"] else "-",
         ]
         rows.append(row)
+    return _lines(header, rows)
+
+
+def _by_task(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """An empty line and the table of successes by task; nothing where none are known."""
+    known = [e for e in entries if e["status"] == "ok" and e["successes"] is not None]
+    # Numbers of tasks as text, "None" where an environment has none.
+    tasks = sorted({int(t) for e in known for t in e["per_task"] if t.isdigit()})
+    if len(tasks) < 2:
+        return []
+    rows = []
+    for entry in known:
+        found = [entry["per_task"].get(str(task)) for task in tasks]
+        cells = [f"{f['successes']}/{f['episodes']}" if f else "-" for f in found]
+        rows.append([entry["method"], *cells])
+    return ["", *_lines(["success by task", *map(str, tasks)], rows)]
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown: header, rule and rows."""
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -113,7 +136,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     parts[-1] += " Calls that go on with a plan, without a search, are left out."
     for data in summary["data"]:
         parts.append(
-            f"Recorded episodes{_in(data['env'], several)}: {data['episodes']} "
+            f"Recorded episodes{_in(data['env'], several)}{_of(data, summary)}: {data['episodes']} "
             f"({data['successes']} successful), "
             f"{data['steps']:,} steps, collected in {data['seconds']:.0f} s by up to "
             f"{summary['workers']} processes."
@@ -143,6 +166,11 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         if entry["status"] != "ok":
             parts.append(f"{entry['method']}{_in(entry['env'], several)} failed: {entry['error']}")
     return parts
+
+
+def _of(data: dict[str, Any], summary: dict[str, Any]) -> str:
+    """The task of recorded episodes where there are several."""
+    return f" of task {data['task']}" if len(summary["tasks"]) > 1 else ""
 
 
 def _in(env: str, several: bool) -> str:

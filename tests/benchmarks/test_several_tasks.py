@@ -1,0 +1,133 @@
+"""Rows that learn all tasks of a suite at once, beside specialists of each."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
+from mbrl_agents.benchmarks.report import write_report
+from mbrl_agents.benchmarks.runner import run_suite
+from mbrl_agents.benchmarks.suite import load_suite, suite_from_dict
+
+QUICK = ["training.model_steps=10", "training.policy_steps=10"]
+EACH = {"method": "simple-policy", "overrides": QUICK}
+ALL = {**EACH, "multitask": True}
+SUITE: dict[str, Any] = {
+    "name": "several-tasks",
+    "env": "toy_tasks:ToyTasks-v0",
+    "tasks": [0, 2],
+    "env_kwargs": {"obs": "pose"},
+    "data": {"source": "expert", "episodes": 2},
+    "evaluation": {"episodes": 2},
+    "methods": ["random", EACH, ALL],
+}
+
+
+@pytest.fixture(autouse=True)
+def _toy_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    support = str(Path(__file__).parent.parent / "support")
+    monkeypatch.setenv("PYTHONPATH", support + os.pathsep + os.environ.get("PYTHONPATH", ""))
+
+
+def plan_of(**changes: Any) -> BenchmarkPlan:
+    return make_plan(suite_from_dict({**SUITE, **changes}))
+
+
+def jobs(plan: BenchmarkPlan, kind: str) -> dict[str, Any]:
+    return {key: job for key, job in plan.jobs.items() if job.kind == kind}
+
+
+def test_all_tasks_are_learned_at_once_from_the_specialists_episodes() -> None:
+    plan, specialists = plan_of(seeds=[0, 1]), plan_of(seeds=[0, 1], methods=["random", EACH])
+    assert specialists.jobs.keys() < plan.jobs.keys()  # which keep their keys
+    assert jobs(plan, "collect").keys() == jobs(specialists, "collect").keys()
+    cells = [cell for cell in plan.cells if cell.row.multitask]
+    assert {cell.row.name for cell in cells} == {"simple-policy (all tasks)"}
+    assert [(cell.seed, cell.task) for cell in cells] == [(0, 0), (1, 0), (0, 2), (1, 2)]
+    for seed in (0, 1):
+        (key,) = {cell.training for cell in cells if cell.seed == seed}
+        training = plan.jobs[str(key)]
+        assert training.spec["env_kwargs"] == {"obs": "pose", "task": [0, 2]}
+        assert set(training.needs) == jobs(plan, "collect").keys()
+    for cell in cells:
+        (evaluation,) = (plan.jobs[key] for key in cell.evaluations)
+        expected = {"obs": "pose", "task": cell.task, "one_hot_task": True}
+        assert evaluation.spec["env_kwargs"] == expected
+    changed = jobs(plan_of(seeds=[0, 1], tasks=[0, 1]), "train").keys()
+    assert not changed & {cell.training for cell in cells}
+
+
+def test_methods_share_a_training_of_all_tasks_but_not_with_specialists() -> None:
+    rows = [{"method": m, "multitask": True} for m in ("simple-policy", "simple-policy-cem")]
+    assert len(jobs(plan_of(methods=rows), "train")) == 1
+    rows[0] = {"method": "simple-policy"}
+    assert len(jobs(plan_of(methods=rows), "train")) == 1 + 2
+
+
+def test_a_suite_says_it_for_all_rows_that_learn(tmp_path: Path) -> None:
+    suite = suite_from_dict({**SUITE, "multitask": True, "methods": ["random", EACH]})
+    assert [row.multitask for row in suite.methods] == [False, True]
+    own = suite_from_dict({**SUITE, "multitask": True, "methods": [{**EACH, "multitask": False}]})
+    assert [row.name for row in own.methods] == ["simple-policy"]
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite.to_dict()))
+    assert load_suite(str(path)) == suite
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": []}, "multitask needs the suite's field 'tasks'"),
+        ({"methods": [{"method": "random", "multitask": True}]}, "nothing to train"),
+        ({"methods": [{**EACH, "multitask": 1}]}, "must be true or false"),
+        ({"multitask": "yes"}, "must be true or false"),
+        ({"methods": [ALL, ALL]}, "label to: simple-policy"),
+    ],
+)
+def test_mistakes_are_answered(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(**change)
+
+
+@pytest.mark.slow
+def test_one_model_of_all_tasks_beside_specialists(tmp_path: Path) -> None:
+    sac = {
+        "method": "sb3-sac",
+        "steps": "data",
+        "multitask": True,
+        "overrides": ["baseline.learning_starts=1000"],
+    }
+    suite = suite_from_dict({**SUITE, "methods": ["expert", EACH, ALL, sac]})
+    outcome = run_suite(suite, tmp_path, workers=2)
+    summary = write_report(suite, outcome, tmp_path)
+    rows = {row["method"]: row for row in summary["methods"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "expert": "ok",
+        "simple-policy": "ok",
+        "simple-policy (all tasks)": "ok",
+        "sb3-sac (all tasks)": "ok",
+    }
+    steps = sum(data["steps"] for data in summary["data"])
+    assert rows["simple-policy (all tasks)"]["env_steps"] == steps
+    assert rows["sb3-sac (all tasks)"]["env_steps"] == steps
+    for row in rows.values():
+        assert {task: found["episodes"] for task, found in row["per_task"].items()} == {
+            "0": 2,
+            "2": 2,
+        }
+    lines = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
+    own = [x for x in lines if x["method"] == "simple-policy (all tasks)"]
+    assert [(x["task"], x["init_state"]) for x in own] == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    text = (tmp_path / "summary.md").read_text()
+    _, by_task = text.split("| success by task ")
+    assert by_task.splitlines()[0].replace(" ", "") == "|0|2|"
+    assert "| expert                    | 2/2 | 2/2 |" in by_task
+    assert "Recorded episodes of task 2: 2 " in text
+    assert "simple-policy (all tasks): " in text
+    assert "one model of all tasks" in text
