@@ -300,8 +300,10 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     method = fields.text(values["method"], f"{where}: method")
     check_known(method, METHODS, "method")
     trained = bool(METHODS[method].train)
-    shared = values.get("multitask", multitask and trained)
-    if fields.flag(shared, f"{where}: multitask of {method}") and not trained:
+    shared = fields.flag(
+        values.get("multitask", multitask and trained), f"{where}: multitask of {method}"
+    )
+    if shared and not trained:
         raise ValueError(f"{where}: {method} is a reference policy: multitask has nothing to train")
     row = Row(
         method=method,
