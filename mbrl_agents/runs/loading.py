@@ -15,6 +15,7 @@ from mbrl_agents.data.episode import alike, observation_shapes
 from mbrl_agents.names import lookup, resolve
 from mbrl_agents.registry import METHODS, AgentMethod, Method
 from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
+from mbrl_agents.runs.tasks import ONE_HOT, TASK
 
 SEARCH = ("planner", "objective")
 """Sections of the settings that no weights depend on."""
@@ -99,9 +100,10 @@ def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
     shown = observation_shapes(env.observation_space)
     seen = observation_shapes(model.observation_space)
     if shown.keys() != seen.keys() or not all(alike(seen[key], shown[key]) for key in shown):
+        hint = f"; {ONE_HOT}=True may show its task" if TASK in seen.keys() - shown.keys() else ""
         raise ValueError(
             f"the run in {folder} was trained on the observations {seen}, but this environment "
-            f"shows {shown}"
+            f"shows {shown}{hint}"
         )
     if model.action_space != env.action_space:
         raise ValueError(

@@ -23,7 +23,8 @@ ALL_TASKS = "all"
 ONE_HOT = "one_hot_task"
 """Keyword of an environment that shows the ``task`` entry where the task is fixed too."""
 
-TASK, POSE = "task", "pose"  # keys of observations; TASK is also the environments' keyword
+TASK, POSE = "task", "pose"
+"""Keys of observations; an environment's keyword is called ``task`` too."""
 
 
 def several_tasks(env_kwargs: Mapping[str, Any]) -> bool:
@@ -129,4 +130,12 @@ def _resized(pose: np.ndarray, size: int) -> np.ndarray:
     return pose if pose[:, size:].any() or pose.shape[1] == size else pose[:, :size]
 
 
-__all__ = ["ALL_TASKS", "ONE_HOT", "as_observed", "one_at_a_time", "several_tasks", "tasks_of"]
+__all__ = [
+    "ALL_TASKS",
+    "ONE_HOT",
+    "TASK",
+    "as_observed",
+    "one_at_a_time",
+    "several_tasks",
+    "tasks_of",
+]

@@ -60,6 +60,21 @@ def test_a_run_on_all_tasks_is_tested_on_each(data: Path, tmp_path: Path) -> Non
     assert "open_loop" in done("imagine", run, "--context", 1, "--horizon", 2, "--json")
 
 
+def test_an_agent_of_several_tasks_records_where_it_sees_its_task(
+    data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done("train", "simple-policy", "--data", data, "--task", "all", "--out", run, *QUICK[:2])
+    command = ("collect", tmp_path / "own", "--env", TOY, "--agent", run, "--task", "0,1",
+               "--episodes", 1, "--workers", 1, "--label")  # fmt: skip
+    result = mbrl(*command)
+    assert result.exit_code == 1
+    assert "one_hot_task=True" in result.stderr
+    assert "2 added" in done(*command, "env.one_hot_task=true")
+    done("train", "simple-policy", "--data", tmp_path / "own", "--task", "all", "--out", run,
+         "--fresh", *QUICK[:2])  # fmt: skip
+
+
 def test_a_run_on_some_tasks_is_tested_on_those(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done("train", "simple-policy-cem", "--data", data, "--task", "0,2", "--out", run,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from mbrl_agents.data.collect import Collection, collect
+from mbrl_agents.data.collect import Collection, collect, collect_to_folder
 from mbrl_agents.evaluation.rollouts import evaluate
-from mbrl_agents.runs.loading import ReferencePredictor
+from mbrl_agents.runs.loading import ReferencePredictor, RunPredictor
+from mbrl_agents.runs.spec import RunSpec
+from mbrl_agents.runs.tasks import one_at_a_time
+from mbrl_agents.runs.training import train_run
 
 pytestmark = pytest.mark.libero
 
@@ -31,3 +36,22 @@ def test_collected_episodes_are_the_same_in_another_process() -> None:
         assert a.info == b.info
     assert here[0].info["suite"] == "libero_spatial"
     assert (here[0].observations["pose"][0] != here[1].observations["pose"][0]).any()
+
+
+def test_one_model_learns_tasks_with_other_objects_and_is_tested_on_each(tmp_path: Path) -> None:
+    """libero_goal: turning the stove on has one object of interest, pushing the plate has two."""
+    env, kwargs = "mbrl/LiberoGoal-v0", {"obs": "pose", "assets": "primitive"}
+    short = {**kwargs, "max_episode_steps": 8}
+    spec = Collection(env, short, source="random", episodes=2, tasks=[5, 7])
+    collect_to_folder(tmp_path / "data", spec)
+    settings = ("training.model_steps=2", "planner.horizon=3")
+    run = RunSpec("simple-cem", env, {**short, "task": None}, settings, data=str(tmp_path / "data"))
+    assert train_run(run, tmp_path / "run").env_steps == 4 * 8
+    records = evaluate(
+        RunPredictor(str(tmp_path / "run")),
+        env,
+        one_at_a_time(run.env_kwargs),
+        episodes=[48, 49],
+        tasks=[5, 7],
+    )
+    assert [(r.task, r.init_state) for r in records] == [(5, 48), (5, 49), (7, 48), (7, 49)]

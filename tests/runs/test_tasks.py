@@ -149,6 +149,7 @@ def test_own_experience_is_of_drawn_tasks(method: str, tmp_path: Path) -> None:
             "training.batch_size=4",
             "training.sequence_length=8",
             "training.learning_starts=40",
+            "training.train_ratio=2",
             "actor_critic.imagination=3",
         ),
     }
