@@ -15,7 +15,7 @@ from .assets import resolve_assets
 from .bddl import describe
 from .conditions import image_conditions, physics_conditions, scene_conditions
 from .contact_rule import check_contact_rule
-from .expert import Demonstrated
+from .experts import Demonstrated
 from .fixtures import FIXTURES
 from .observation import (
     CAMERAS,

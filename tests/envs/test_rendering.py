@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mbrl_agents.envs.libero.expert import expert_for
+from mbrl_agents.envs.libero.experts import expert_for
 from mbrl_agents.envs.libero.rendering import RENDERINGS, SceneRenderer
 from mbrl_agents.envs.libero.simulation import Simulation
 from mbrl_agents.envs.libero.suites import SUITES

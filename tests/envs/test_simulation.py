@@ -65,7 +65,7 @@ def test_free_motion_equals_stock(simulation: Simulation) -> None:
 
 
 def test_whole_grasp_stays_with_stock(simulation: Simulation) -> None:
-    from mbrl_agents.envs.libero.expert import expert_for
+    from mbrl_agents.envs.libero.experts import expert_for
 
     stock = _stock(simulation, init_state=0)
     expert = expert_for(simulation)

@@ -6,10 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .simulation import Simulation
-
-REST_YAW = np.pi / 2
-"""World angle in rad of the finger axis when the hand is as it starts."""
+from ..simulation import Simulation
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,9 @@ class Grasp:
         frame: name of the body whose heading ``yaw`` is relative to; "" for the world.
         symmetry: the grasp repeats itself every so many rad of yaw; the turn nearest to the
             gripper's heading at rest is taken.
+        across: m from the object's position to the grasp point across the finger axis.
+        approach: m above the grasp point at which the gripper travels towards it.
+        slope: metres of height per metre beside the grasp point on the way down.
     """
 
     along: float
@@ -32,6 +32,9 @@ class Grasp:
     yaw: float = np.pi / 2
     frame: str = ""
     symmetry: float = 2 * np.pi
+    across: float = 0.0
+    approach: float = 0.06
+    slope: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,19 @@ class Placement:
         cruise: m above the placed position at which it is carried.
         lift: m above where it stood at the episode's start at which it is carried, if that is
             higher.
+        tilt: angle in rad about the world's x axis that an upright object is laid down by.
+        pace: m commanded downwards in each step above the target; None for a quick descent that
+            ends in contact.
+        lane: m along the world's y axis that the object keeps from its target until it is high
+            enough to travel, where something hangs over the straight way up; None for nothing.
     """
 
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cruise: float = 0.10
     lift: float = 0.04
+    tilt: float = 0.0
+    pace: float | None = None
+    lane: float | None = None
 
 
 GRASPS: dict[str, Grasp] = {
@@ -67,6 +78,9 @@ GRASPS: dict[str, Grasp] = {
     "wine_bottle": Grasp(along=0.0, up=0.135, width=0.03),
 }
 
+RACK = Placement(offset=(0.055, -0.02, 0.026), cruise=0.06, lift=0.15, tilt=0.9, pace=0.01)
+"""A bottle lies on the rack's slope, which rises at 31 degrees away from the robot's side."""
+
 HIGH_TARGET = 1.05
 """World height in m of a target above which the arm, near the end of its reach, carries low."""
 
@@ -82,8 +96,11 @@ def grasp_and_placement(simulation: Simulation, name: str, target: str) -> tuple
     if category not in GRASPS:
         raise ValueError(f"no scripted grasp for {category!r}; known: {', '.join(sorted(GRASPS))}")
     grasp, placement = GRASPS[category], Placement()
-    if any(part in target for part in ("wine_rack", "cabinet_1_top_region")):
-        raise ValueError(f"no scripted demonstrator places anything at {target!r}")
+    if "wine_rack" in target:
+        if category != "wine_bottle":
+            raise ValueError(f"no scripted demonstrator places {name!r} at {target!r}")
+        # Finger axis along the rack: the hand then fits over its slope, lying as the bottle does.
+        return replace(grasp, yaw=0.0, symmetry=np.pi), RACK
     container = simulation.container_of(name)
     if container is not None:
         # In a drawer the fingers have room along its width only, and most of it on the side
