@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..simulation import Simulation
-from .grasps import grasp_and_placement
-from .motion import Expert
+from .drawer import HANDLES, OpenDrawer
+from .grasps import Placement, grasp_and_placement
+from .knob import TurnKnob
+from .motion import Expert, Vector
 from .pick_place import PickAndPlace
+from .push import Push
+
+
+class OpenThenPlace:
+    """Opens a drawer as far as an object needs, then puts the object inside.
+
+    Args:
+        drawer, placing: the two skills.
+    """
+
+    def __init__(self, drawer: OpenDrawer, placing: PickAndPlace) -> None:
+        self._drawer, self._placing = drawer, placing
+
+    def action(self) -> Vector:
+        """The action ``(7,)`` in [-1, 1] for the present state."""
+        skill: Expert = self._placing if self._drawer.done else self._drawer
+        return skill.action()
 
 
 class Demonstrated:
@@ -59,16 +79,38 @@ def expert_for(simulation: Simulation) -> Expert:
     goal = simulation.goal
     if len(goal) == 1:
         match goal[0]:
-            case ("on" | "in", name, target) if not _needs_more(simulation, target):
+            case ("open", region):
+                return OpenDrawer(simulation, region)
+            case ("turnon", stove):
+                return TurnKnob(simulation, stove)
+            case ("on", name, zone) if _on_table(simulation, zone):
+                return Push(simulation, name, zone)
+            case ("in", name, region) if _in_drawer(simulation, region):
+                return _open_then_place(simulation, name, region)
+            case ("on" | "in", name, target):
                 grasp, placement = grasp_and_placement(simulation, name, target)
                 return PickAndPlace(simulation, name, target, grasp, placement)
     raise ValueError(f"no scripted demonstrator for the goal {goal}")
 
 
-def _needs_more(simulation: Simulation, target: str) -> bool:
-    """Whether a target lies in a drawer, which is shut, or on the table."""
-    site = simulation.inner.object_sites_dict.get(target)
-    if site is None:
-        return False
-    shut = "cabinet" in target and bool(getattr(site, "joints", None))
-    return shut or getattr(site, "parent_name", None) is None
+def _on_table(simulation: Simulation, name: str) -> bool:
+    """Whether a name is that of a zone of the table."""
+    site = simulation.inner.object_sites_dict.get(name)
+    return site is not None and getattr(site, "parent_name", None) is None
+
+
+def _in_drawer(simulation: Simulation, name: str) -> bool:
+    """Whether a name is that of the room inside of a drawer."""
+    site = simulation.inner.object_sites_dict.get(name)
+    return bool(getattr(site, "joints", None)) and name.endswith(tuple(HANDLES))
+
+
+def _open_then_place(simulation: Simulation, name: str, region: str) -> OpenThenPlace:
+    """Opens by no more than a bowl needs: an open drawer hangs over where objects stand."""
+    drawer = OpenDrawer(simulation, region, wanted=0.116, enough=0.105)
+    grasp, _ = grasp_and_placement(simulation, name, region)
+    # Finger axis along the drawer's front, on the side away from it: a hand is a fifth of a metre
+    # wide along that axis and narrow across it. Above the open drawer on its way there.
+    grasp = replace(grasp, yaw=np.pi, across=-0.014, up=0.040, approach=0.25, slope=8.0)
+    placement = Placement(offset=(0.0, 0.022, -0.02), cruise=0.10, lane=0.165)
+    return OpenThenPlace(drawer, PickAndPlace(simulation, name, region, grasp, placement))
