@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..simulation import Simulation
-from .motion import Vector, command, funnel, hand_down, opening, rotation_error, tilted
+from .motion import Vector, command, funnel, hand_down, opening, rotation_error, tilted, unturned
 
 HANDLES = {"top_region": 0.18393, "middle_region": 0.11041}
 """Height (m) of a drawer's handle above the cabinet's origin, by the end of its region's name."""
@@ -91,10 +91,10 @@ class OpenDrawer:
             missing = self._wanted + _BEYOND - self.opened
             return command(min(missing, 0.03) * pull + lateral, turn, True)
         # Turn above what stands on the table, then come down to the handle, then in.
-        unturned = float(np.clip((np.linalg.norm(turn) - 0.1) / 0.4, 0.0, 1.0))
+        waiting = unturned(turn)
         beside = float(np.linalg.norm(lateral))
-        standoff = max(funnel(beside, _STANDOFF), _STANDOFF * unturned)
-        lift = max(funnel(float(np.hypot(*lateral[:2])), _LIFT), _LIFT * unturned)
+        standoff = max(funnel(beside, _STANDOFF), _STANDOFF * waiting)
+        lift = max(funnel(float(np.hypot(*lateral[:2])), _LIFT), _LIFT * waiting)
         lateral = lateral + [0.0, 0.0, lift]
         at_point = beside < 0.012 and abs(along) < 0.012
         if at_point:

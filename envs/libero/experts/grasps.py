@@ -24,6 +24,7 @@ class Grasp:
         across: m from the object's position to the grasp point across the finger axis.
         approach: m above the grasp point at which the gripper travels towards it.
         slope: metres of height per metre beside the grasp point on the way down.
+        turn_first: whether the gripper waits above the object until it is turned as it should be.
     """
 
     along: float
@@ -35,6 +36,7 @@ class Grasp:
     across: float = 0.0
     approach: float = 0.06
     slope: float = 3.0
+    turn_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def grasp_and_placement(simulation: Simulation, name: str, target: str) -> tuple
         if category != "wine_bottle":
             raise ValueError(f"no scripted demonstrator places {name!r} at {target!r}")
         # Finger axis along the rack: the hand then fits over its slope, lying as the bottle does.
-        return replace(grasp, yaw=0.0, symmetry=np.pi), RACK
+        return replace(grasp, yaw=np.pi, turn_first=True), RACK
     container = simulation.container_of(name)
     if container is not None:
         # In a drawer the fingers have room along its width only, and most of it on the side

@@ -89,6 +89,11 @@ def brake(vertical: float) -> float:
     return float(np.clip(1.0 - (vertical - 0.02) / 0.04, 0.0, 1.0))
 
 
+def unturned(turn: Vector) -> float:
+    """1 where a hand is still to be turned by a rotation vector ``turn`` (rad), else 0."""
+    return float(np.clip((np.linalg.norm(turn) - 0.1) / 0.4, 0.0, 1.0))
+
+
 def opening(fingers: Vector) -> float:
     """Opening (m) of two finger joints ``(2,)``."""
     return float(fingers[0] - fingers[1])

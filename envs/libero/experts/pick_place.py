@@ -21,6 +21,7 @@ from .motion import (
     opening,
     rotation_error,
     tilted,
+    unturned,
 )
 
 
@@ -61,7 +62,7 @@ class PickAndPlace:
         elif at_point:
             move, close = error, True
         else:
-            move, close = self._approach(error), False
+            move, close = self._approach(error, yaw), False
         wanted = hand_down(yaw)
         if held and self._placement.tilt:
             wanted = tilted(self._tilt(thing)) @ wanted
@@ -93,11 +94,15 @@ class PickAndPlace:
             yaw += float(np.arctan2(matrix[3], matrix[0]))
         return nearest_turn(yaw, grasp.symmetry)
 
-    def _approach(self, error: Vector) -> Vector:
+    def _approach(self, error: Vector, yaw: float) -> Vector:
         """Error in m: fly to above the grasp point, then down a funnel, fingers open."""
         grasp = self._grasp
         lateral = float(np.hypot(*error[:2]))
-        vertical = error[2] + funnel(lateral, grasp.approach, grasp.slope)
+        height = funnel(lateral, grasp.approach, grasp.slope)
+        if grasp.turn_first:
+            turn = rotation_error(hand_down(yaw), self._simulation.hand_rotation)
+            height = max(height, grasp.approach * unturned(turn))
+        vertical = error[2] + height
         sideways = brake(vertical)
         return np.array([error[0] * sideways, error[1] * sideways, vertical])
 
