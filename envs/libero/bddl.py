@@ -16,12 +16,17 @@ class TaskDescription:
         problem: LIBERO's problem class, lower case, such as "libero_tabletop_manipulation".
         categories: object and fixture categories, tables and floors left out.
         objects_of_interest: the instances that the task is about.
+        joints: how many joints the fixtures among them have.
     """
 
     problem: str
     categories: tuple[str, ...]
     objects_of_interest: tuple[str, ...]
+    joints: int = 0
 
+
+FIXTURE_JOINTS = {"flat_stove": 1, "microwave": 1, "white_cabinet": 3, "wooden_cabinet": 3}
+"""How many joints (knob, door, drawers) a fixture of a category has; others have none."""
 
 # What a workspace is made of comes with the scene, not with a model of its own.
 _WORKSPACES = {"table", "floor", "kitchen_table", "living_room_table", "study_table"}
@@ -43,10 +48,12 @@ def describe(bddl_file: Path) -> TaskDescription:
     categories = set()
     for section in ("fixtures", "objects"):
         categories |= set(re.findall(r"-\s+(\w+)", _section(text, section)))
+    fixtures = dict(re.findall(r"(\w+)\s+-\s+(\w+)", _section(text, "fixtures")))
     return TaskDescription(
         problem=problem.group(1).lower(),
         categories=tuple(sorted(categories - _WORKSPACES)),
         objects_of_interest=tuple(interest.split()),
+        joints=sum(FIXTURE_JOINTS.get(fixtures.get(name, ""), 0) for name in interest.split()),
     )
 
 

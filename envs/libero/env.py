@@ -23,6 +23,7 @@ from .observation import (
     OBSERVATIONS,
     ROBOT_STATES,
     in_convention,
+    joints_vector,
     observation_space,
     pose_vector,
     robot_state_vector,
@@ -46,8 +47,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
 
     Observation: a flat Dict.  ``pose``: the robot's grip position (m), axis-angle (rad) and finger
     opening (m); with ``obs="pose"`` followed by position (m) and quaternion (xyzw) of each object
-    of interest.  With ``obs="image"``: ``image`` (H, W, 3) uint8, ``wrist`` when that camera is
-    listed, and the robot's pose.  With several tasks also ``task``, one-hot over the suite's.
+    of interest, and beside it ``joints`` (rad, m) where fixtures among them have any.  With
+    ``obs="image"``: ``image`` (H, W, 3) uint8, ``wrist`` when that camera is listed, and the
+    robot's pose.  With several tasks also ``task``, one-hot over the suite's.
 
     ``terminated`` is success.  Time-out is a wrapper's: ``gymnasium.make`` adds it from the
     suite's limit or its ``max_episode_steps`` keyword.  ``info["is_success"]`` is there at reset
@@ -183,6 +185,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]
             obs,
             objects=max(len(t.objects_of_interest) for t in described),
+            joints=max(t.joints for t in described),
             cameras=len(self._cameras),
             image_size=image_size,
             tasks=len(self.task_names) if self._one_hot else None,
@@ -362,6 +365,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             # Tasks of a suite may have different numbers of objects: padded to the most.
             names = simulation.objects_of_interest
             result["pose"] = pose_vector(simulation, names, self._pose_size)
+            if "joints" in self.observation_space.spaces:
+                result["joints"] = joints_vector(simulation, self.observation_space["joints"])
         else:
             result["pose"] = robot_state_vector(simulation, self.robot_state)
         if self._obs == "image":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from .articulation import fixture_joints
 from .simulation import Simulation
 
 OBSERVATIONS = ("robot_pose", "pose", "image")
@@ -120,10 +123,19 @@ def pose_vector(simulation: Simulation, names: list[str], size: int) -> NDArray[
     return np.pad(vector, (0, size - len(vector)))
 
 
+def joints_vector(simulation: Simulation, space: spaces.Space[Any]) -> NDArray[np.float32]:
+    """The joints (rad, m) of fixtures of interest, padded to the length of their ``space``."""
+    positions = fixture_joints(simulation, simulation.objects_of_interest)
+    vector = np.zeros(space.shape or (), dtype=np.float32)
+    vector[: len(positions)] = positions
+    return vector
+
+
 def observation_space(
     obs: str,
     *,
     objects: int,
+    joints: int,
     cameras: int,
     image_size: int,
     tasks: int | None,
@@ -134,6 +146,8 @@ def observation_space(
     Args:
         obs: one of ``OBSERVATIONS``.
         objects: how many objects of interest ``obs="pose"`` lists.
+        joints: how many joints the fixtures among them have; a key of their own where there are
+            any, as a stove's pose says nothing of its knob.
         cameras: 1 for the scene's camera, 2 with the wrist's.
         image_size: side of the square images.
         tasks: size of the one-hot ``task`` entry, or None where it is not observed.
@@ -154,6 +168,8 @@ def observation_space(
     entries: dict[str, spaces.Space] = {
         "pose": spaces.Box(-np.inf, np.inf, (size,), dtype=np.float32)
     }
+    if obs == "pose" and joints:
+        entries["joints"] = spaces.Box(-np.inf, np.inf, (joints,), dtype=np.float32)
     if obs == "image":
         image = spaces.Box(0, 255, (image_size, image_size, 3), dtype=np.uint8)
         entries["image"] = image

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..articulation import in_drawer, on_table
 from ..simulation import Simulation
-from .drawer import HANDLES, OpenDrawer
+from .drawer import OpenDrawer
 from .grasps import Placement, grasp_and_placement
 from .knob import TurnKnob
 from .motion import Expert, Vector
@@ -83,26 +84,14 @@ def expert_for(simulation: Simulation) -> Expert:
                 return OpenDrawer(simulation, region)
             case ("turnon", stove):
                 return TurnKnob(simulation, stove)
-            case ("on", name, zone) if _on_table(simulation, zone):
+            case ("on", name, zone) if on_table(simulation, zone):
                 return Push(simulation, name, zone)
-            case ("in", name, region) if _in_drawer(simulation, region):
+            case ("in", name, region) if in_drawer(simulation, region):
                 return _open_then_place(simulation, name, region)
             case ("on" | "in", name, target):
                 grasp, placement = grasp_and_placement(simulation, name, target)
                 return PickAndPlace(simulation, name, target, grasp, placement)
     raise ValueError(f"no scripted demonstrator for the goal {goal}")
-
-
-def _on_table(simulation: Simulation, name: str) -> bool:
-    """Whether a name is that of a zone of the table."""
-    site = simulation.inner.object_sites_dict.get(name)
-    return site is not None and getattr(site, "parent_name", None) is None
-
-
-def _in_drawer(simulation: Simulation, name: str) -> bool:
-    """Whether a name is that of the room inside of a drawer."""
-    site = simulation.inner.object_sites_dict.get(name)
-    return bool(getattr(site, "joints", None)) and name.endswith(tuple(HANDLES))
 
 
 def _open_then_place(simulation: Simulation, name: str, region: str) -> OpenThenPlace:
