@@ -98,7 +98,7 @@ def _row_summary(
     for cell in cells:
         for key in cell.evaluations:
             for raw in outcome.results.get(key, {}).get("records", []):
-                record = EpisodeRecord(**{**raw, "plan_ms": tuple(raw["plan_ms"])})
+                record = _record(raw)
                 records[cell.seed].append(record)
                 line = record.to_json()
                 line["episode_seed"] = line.pop("seed")
@@ -126,6 +126,11 @@ def _row_summary(
     entry["training"] = cells[0].training
     entry["metrics"] = trainings[0]["metrics"] if trainings else {}
     return entry, lines
+
+
+def _record(raw: dict[str, Any]) -> EpisodeRecord:
+    """An episode as a job wrote it down."""
+    return EpisodeRecord(**{**raw, "plan_ms": tuple(raw["plan_ms"])})
 
 
 def _parameters(row: Row, counts: dict[str, int]) -> int:
@@ -221,6 +226,8 @@ def _tensorboard(suite: Suite, outcome: Outcome, folder: Path) -> None:
         }
         if any(r["success"] is not None for r in records):
             metrics["eval/success_rate"] = float(np.mean([bool(r["success"]) for r in records]))
+        for name, value in (summarise([_record(raw) for raw in records])["optimism"] or {}).items():
+            metrics[f"optimism/{name}"] = float(value)
         logger = configure(str(run), ["tensorboard"])
         hparams = _hparams(cell)
         logger.record("hparams", HParam(hparams, dict.fromkeys(metrics, 0.0)), ("stdout", "log"))

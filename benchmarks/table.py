@@ -45,6 +45,8 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
     header += ["mean by seed"] * (returns and seeds)
     header += [] if target is None else [f"at least {target:g}"]
     header += ["return (best)"] * (not returns)
+    planned = any(entry.get("optimism") for entry in finished)
+    header += ["optimism"] * planned
     header += ["plan ms p50 / p95", "parameters", "train s", "env steps"]
     rows = []
     for entry in entries:
@@ -57,6 +59,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
         row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
+        row += [_optimism(entry.get("optimism"))] * planned
         row += [
             f"{entry['plan_ms_p50']:.1f} / {entry['plan_ms_p95']:.1f}",
             f"{entry['parameters']:,}" if entry["parameters"] else "-",
@@ -102,6 +105,15 @@ def _success(entry: dict[str, Any]) -> list[str]:
     ]
 
 
+def _optimism(found: dict[str, float] | None) -> str:
+    """Control steps of progress, or reward, promised over the horizon beyond what came of it."""
+    if found is None:
+        return "-"
+    if "progress" in found:
+        return f"{found['progress']:+.1f} in {found['horizon']:.0f}"
+    return f"{found['reward']:+.2f} reward in {found['horizon']:.0f}"
+
+
 def _by_seed(entry: dict[str, Any]) -> str:
     return ", ".join(f"{seed['return_mean']:.1f}" for seed in entry.get("per_seed", {}).values())
 
@@ -133,6 +145,11 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         "Planning time is the wall time of `predict` with one thread per process, while up to "
         f"{summary['workers']} such processes shared {summary['cores']} cores."
     )
+    if any(entry.get("optimism") for entry in finished):
+        parts[-1] += (
+            " Optimism: control steps of progress that the model promised of what was executed, "
+            "over the planner's horizon, beyond what came of it; above 0 it promised too much."
+        )
     parts[-1] += " Calls that go on with a plan, without a search, are left out."
     for data in summary["data"]:
         parts.append(

@@ -125,6 +125,7 @@ class AgentPolicy(BasePolicy):
         if planner is not None and objective is None:
             raise ValueError("a planner needs an objective")
         self.planner, self.objective = planner, objective
+        self._calibrated = -1
         self._valued: ValuedModel | None = None
         if objective is not None and self.algorithm.value is not None:
             self._valued = ValuedModel(self.algorithm.world_model, self.algorithm.value, objective)
@@ -258,6 +259,7 @@ class AgentPolicy(BasePolicy):
     ) -> Plan:
         assert self.planner is not None
         assert self.objective is not None
+        self._calibrate()
         return self.planner.plan(
             self.searched_model,
             carry,
@@ -267,6 +269,16 @@ class AgentPolicy(BasePolicy):
             is_first=is_first,
             generator=generator,
         )
+
+    def _calibrate(self) -> None:
+        """Tell the planner how far the model may be trusted, whenever that has changed."""
+        calibration = getattr(self.algorithm, "calibration", None)
+        calibrate = getattr(self.planner, "calibrate", None)
+        if calibration is None or calibrate is None or calibration.version == self._calibrated:
+            return
+        self._calibrated = calibration.version
+        model, objective = self.searched_model, self.objective
+        calibrate(lambda horizon: calibration.errors(model, objective, horizon))
 
     def _disturbed(self, action: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
         """A plan's action with noise ``(A,)`` or ``(B, A)``; binary and discrete ones stay."""
@@ -318,8 +330,9 @@ class AgentPolicy(BasePolicy):
     def parameter_counts(self) -> dict[str, int]:
         """Trainable parameters by module."""
         return {
-            name: sum(p.numel() for p in module.parameters() if p.requires_grad)
+            name: count
             for name, module in self.algorithm.modules.items()
+            if (count := sum(p.numel() for p in module.parameters() if p.requires_grad))
         }
 
 

@@ -13,6 +13,7 @@ from mbrl_agents.policies.cloned import ClonedPolicy
 from mbrl_agents.protocols import ActionPrior, Carry, Observation, Phase
 from mbrl_agents.training.cloning import CloneFit
 from mbrl_agents.training.fit import FitSettings, WindowFit, WindowModel
+from mbrl_agents.training.optimism import Calibration, OptimismPhase
 
 
 class FittedModel:
@@ -52,12 +53,19 @@ class FittedModel:
         phases: list[Phase] = []
         if isinstance(self.world_model, WindowModel) or world_model is None:
             phases.append(self.model_phase(settings))
+        # What the model got wrong of episodes it was not fitted to: how far a planner may trust it.
+        self.calibration = Calibration(self.world_model)
+        self.modules["calibration"] = self.calibration
+        schedule, holdout = settings.schedule(1), settings.holdout
+        optimism = OptimismPhase(
+            self.calibration, self.world_model, schedule, holdout=holdout, seed=seed
+        )
         self.prior: ActionPrior | None = None
         prior = self.build_prior(settings, generator)
         if prior is not None:
             self.prior = prior[0]
             phases.append(prior[1])
-        self.phases: Sequence[Phase] = phases
+        self.phases: Sequence[Phase] = [*phases, optimism]
 
     def model_phase(self, settings: FitSettings) -> Phase:
         """How the world model is fitted: to windows within episodes."""

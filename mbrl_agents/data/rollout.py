@@ -89,7 +89,7 @@ class Acting:
     plan_ms: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._state: Any = None
+        self.state: Any = None
         self._start = np.ones(1, dtype=bool)
         set_random_seed = getattr(self.predictor, "set_random_seed", None)
         if set_random_seed is not None:
@@ -98,11 +98,11 @@ class Acting:
     def __call__(self, observation: Any) -> np.ndarray:
         """The action for an observation."""
         began = time.perf_counter()
-        action, self._state = self.predictor.predict(
-            observation, self._state, self._start, self.deterministic
+        action, self.state = self.predictor.predict(
+            observation, self.state, self._start, self.deterministic
         )
         elapsed = 1e3 * (time.perf_counter() - began)
-        if getattr(self._state, "searched", True):
+        if getattr(self.state, "searched", True):
             self.plan_ms.append(elapsed)
         self._start = np.zeros(1, dtype=bool)
         return np.asarray(action)

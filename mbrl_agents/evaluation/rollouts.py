@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,8 @@ import numpy as np
 
 from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.parallel import EnvCache, make_env, ordered_map
-from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
+from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, Step, play, succeeded
+from mbrl_agents.evaluation.executed import executed_optimism
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class EpisodeRecord:
         assets: which models the simulation used, where the environment tells.
         conditions: what the outcome depends on beside the agent, see `data.conditions`; not in
             `to_json`, as it is the same for all episodes.
+        optimism: of a planner along what it executed, see `evaluation.executed`; None for others.
     """
 
     task: int | None
@@ -42,6 +44,7 @@ class EpisodeRecord:
     assets: str | None = None
     suite: str | None = None
     conditions: Mapping[str, Any] | None = field(default=None, repr=False)
+    optimism: Mapping[str, float] | None = None
 
     @property
     def reward_per_step(self) -> float:
@@ -60,6 +63,7 @@ class EpisodeRecord:
             "steps": self.steps,
             "plan_ms": round(float(np.mean(self.plan_ms)), 3),
             "assets": self.assets,
+            "optimism": None if self.optimism is None else dict(self.optimism),
         }
 
 
@@ -171,10 +175,13 @@ def run_episode(
     """
     acting = Acting(predictor, seed, deterministic)
     options = None if init_state is None else {"init_state": init_state}
-    total, steps = 0.0, -1  # the reset is no step
+    answers: list[Step] = []
+    states: list[Any] = []
     for step in play(env, acting, seed=seed, options=options):
-        total += step.reward
-        steps += 1
+        if answers:
+            states.append(acting.state)
+        # Observations may be images, and are not looked at again.
+        answers.append(replace(step, observation=None))
         if on_step is not None:
             on_step(env)
     base: Any = env.unwrapped
@@ -184,12 +191,13 @@ def run_episode(
         init_state=init_state,
         seed=seed,
         success=succeeded(step.info) if "is_success" in step.info else None,
-        episode_return=total,
-        steps=steps,
+        episode_return=sum(answer.reward for answer in answers),
+        steps=len(states),
         plan_ms=tuple(acting.plan_ms),
         assets=getattr(base, "assets_kind", None),
         suite=None if suite is None else str(getattr(suite, "name", suite)),
         conditions=conditions_of(env),
+        optimism=executed_optimism(predictor, states, answers),
     )
 
 

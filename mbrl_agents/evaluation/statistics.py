@@ -42,6 +42,7 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
 
     ``plan_ms_p50`` and ``plan_ms_p95`` are over all timed calls of all episodes, the first ones
     included (see `EpisodeRecord`).  ``return_best`` is the best episode's return, and
+    ``optimism`` holds means of what a planner's model promised beyond what came of it.
     ``reward_per_step_best`` the best episode's mean reward per step.
     """
     if not records:
@@ -70,6 +71,7 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
         "steps_mean": round(float(np.mean([r.steps for r in records])), 1),
         "plan_ms_p50": round(float(np.percentile(times, 50)), 2),
         "plan_ms_p95": round(float(np.percentile(times, 95)), 2),
+        "optimism": _optimism(records),
         "assets": "+".join(assets) or None,
         "conditions": merged(r.conditions for r in records),
     }
@@ -83,6 +85,19 @@ def _outcome(records: Sequence[EpisodeRecord], known: bool) -> dict[str, Any]:
         "successes": successes,
         "success_rate": None if successes is None else successes / len(records),
     }
+
+
+def _optimism(records: Sequence[EpisodeRecord]) -> dict[str, float] | None:
+    """Means over the episodes of a planner; the horizon is the longest, None for other rows."""
+    known = [r.optimism for r in records if r.optimism is not None]
+    if not known:
+        return None
+    means = {
+        name: round(float(np.mean([found[name] for found in known])), 4)
+        for name in ("progress", "reward")
+        if all(name in found for found in known)
+    }
+    return {"horizon": max(found["horizon"] for found in known), **means}
 
 
 def _interval(outcome: dict[str, Any]) -> list[float] | None:

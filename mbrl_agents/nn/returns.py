@@ -30,4 +30,29 @@ def lambda_returns(
     return torch.stack(returns[:0:-1], 1)
 
 
-__all__ = ["lambda_returns"]
+def lambda_steps(guess: Tensor, success: Tensor, last: Tensor, mix: float) -> Tensor:
+    """Steps to go of each state, bootstrapped from those that follow it: TD(lambda).
+
+    Args:
+        guess: ``(..., T)`` present estimates.
+        success: ``(..., T)`` whether a state is the end that steps are counted to.
+        last: ``(..., T)`` whether what follows a state belongs to another episode.
+        mix: lambda, in [0, 1]: 0 looks one step ahead, 1 as far as the sequence goes.
+
+    Returns:
+        ``(..., T)`` targets: 0 at success, NaN at other states of which nothing follows.
+    """
+    target = torch.where(success[..., -1], 0.0, torch.nan).to(guess.dtype)
+    targets = [target]
+    for t in reversed(range(guess.shape[-1] - 1)):
+        known = target.isfinite()
+        mixed = guess[..., t + 1].lerp(target.nan_to_num(0.0), mix)
+        follows = torch.where(known, mixed, guess[..., t + 1])
+        follows = torch.where(success[..., t + 1], 0.0, follows)
+        target = torch.where(last[..., t], torch.nan, follows + 1.0)
+        target = torch.where(success[..., t], 0.0, target)
+        targets.append(target)
+    return torch.stack(targets[::-1], -1)
+
+
+__all__ = ["lambda_returns", "lambda_steps"]

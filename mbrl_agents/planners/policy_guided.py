@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,10 @@ class PolicyGuidedCEMConfig(CEMConfig):
             lies from the policy's; of discrete actions, per nat that a plan's mean log-probability
             under the policy lies below that of the policy's likeliest plan.  Keeps the search
             where the policy was trained.
-        margin: how much better than the policy's own plan another must score to replace it.
+        confidence: in [0, 1), with which another plan must be better than the policy's own to
+            replace it: it must promise more than the model's errors on held-out stretches exceed
+            in all but this share of cases (see `conformal_margin`).  0 believes every promise.
+        margin: what a plan must promise besides, in units of the objective.
     """
 
     samples: int = 32
@@ -37,10 +42,13 @@ class PolicyGuidedCEMConfig(CEMConfig):
     policy_samples: int = 8
     std_scale: float = 1.0
     pull: float = 2.0
+    confidence: float = 0.9
     margin: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.confidence < 1:
+            raise ValueError(f"confidence must lie in [0, 1), got {self.confidence}")
         if not 0 <= self.policy_samples < self.samples:
             raise ValueError(
                 f"policy_samples must lie in 0..{self.samples - 1}, got {self.policy_samples}"
@@ -58,6 +66,17 @@ class PolicyGuidedCEM(CEMPlanner):
 
     def __init__(self, config: PolicyGuidedCEMConfig | None = None) -> None:
         super().__init__(config or PolicyGuidedCEMConfig())
+        self.calibrated = 0.0
+
+    def calibrate(self, errors: Callable[[int], Tensor]) -> None:
+        """Set how much a plan must promise, before `margin`.
+
+        Args:
+            errors: of a horizon, ``(N,)`` how much more than came of it the model promised of
+                recorded actions, in units of the objective.
+        """
+        if self.config.confidence > 0:
+            self.calibrated = conformal_margin(errors(self.config.horizon), self.config.confidence)
 
     def _start(
         self,
@@ -82,9 +101,29 @@ class PolicyGuidedCEM(CEMPlanner):
 
     def _choose(self, search: Search, first: tuple[Tensor, Tensor]) -> None:
         plan, score = first
-        stay = search.best_score < score + self.config.margin
+        stay = search.best_score < score + self.calibrated + self.config.margin
         search.best = torch.where(stay[:, None, None], plan, search.best)
         search.best_score = torch.where(stay, score, search.best_score)
+
+
+def conformal_margin(errors: Tensor, confidence: float) -> float:
+    """What a promise must exceed to be believed with ``confidence``: a split conformal quantile.
+
+    Of the errors' deviations from their median: two plans from the same state share what the model
+    gets wrong of that state.  Infinite where there are too few errors to say.
+
+    Args:
+        errors: ``(N,)`` predicted minus realised scores.
+        confidence: in (0, 1).
+
+    Source: Papadopoulos et al. 2002; Lei et al. 2018, section 2.
+    """
+    count = len(errors)
+    rank = math.ceil((count + 1) * confidence)
+    if rank > count:
+        return math.inf
+    off = (errors - errors.median()).sort().values
+    return max(0.0, float(off[rank - 1]))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class ClonedPolicyConfig:
     """
 
     hidden: tuple[int, ...] = (256, 256)
-    ensemble: int = 1
+    ensemble: int = 3
     norm: bool = True
     activation: str = "silu"
     min_std: float = 0.05

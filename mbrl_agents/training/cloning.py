@@ -10,11 +10,9 @@ from torch import Tensor
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
 from mbrl_agents.policies.cloned import ClonedPolicy
-from mbrl_agents.protocols import Batch, Metrics, WorldModel, tree_map
+from mbrl_agents.protocols import Metrics, WorldModel
+from mbrl_agents.training.filtering import AT_ONCE, filtered
 from mbrl_agents.training.fit import FitPhase, FitSettings
-
-AT_ONCE = 32
-"""Episodes that are filtered together."""
 
 
 class CloneFit(FitPhase):
@@ -42,6 +40,9 @@ class CloneFit(FitPhase):
             learning_rate=settings.learning_rate if rate is None else rate,
             keep_best=settings.keep_best,
         )
+        # The std grows too sure of itself long before the mean is as good as it gets.
+        self.best_by = {"": "loss" if policy.discrete else "mean"}
+        self._forget_best()
         self.policy, self.model = policy, model
         self._encoded: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -97,15 +98,4 @@ def encode(
     return torch.cat(features), torch.cat(labels)
 
 
-def filtered(model: WorldModel[Any], batch: Batch) -> Any:
-    """States ``(B, T, ...)`` of sequences, observed one step after another from the start."""
-    state = model.initial(len(batch))
-    found = []
-    for step in range(batch.reward.shape[1]):
-        obs = tree_map(lambda x, t=step: x[:, t], batch.obs)
-        state = model.observe(state, obs, batch.prev_action[:, step], batch.is_first[:, step])
-        found.append(state)
-    return tree_map(lambda *parts: torch.stack(parts, 1), found[0], *found[1:])
-
-
-__all__ = ["CloneFit", "encode", "filtered"]
+__all__ = ["CloneFit", "encode"]

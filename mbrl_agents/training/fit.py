@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class FitSettings(TrainingSettings):
     """
 
     model_steps: int = 3000
-    policy_steps: int = 2000
+    policy_steps: int = 4000
     batch_size: int = 256
     policy_batch_size: int = 512
     sequence_length: int = 6
@@ -100,7 +100,7 @@ class FitPhase(ModulePhase):
         keep_best: whether the best weights on held-out data are returned.
     """
 
-    best_by: ClassVar[Mapping[str, str]] = {"": "loss"}
+    best_by: Mapping[str, str] = {"": "loss"}
     """Prefix of weights: held-out metric by which the best of them are kept."""
 
     def __init__(

@@ -57,6 +57,14 @@ class DreamerV3Config:
         max_steps: steps to go are clipped here.
         failures_count: whether steps of episodes without success count as ``max_steps`` to go;
             they are left out otherwise.
+        bootstrap: whether steps to go are learned from one state to the next (temporal
+            differences, to a slow copy of the head), episodes without success included; without,
+            from the ends of successful episodes.
+        trace: lambda of those differences, in [0, 1]: 0 looks one step ahead, 1 to the sequence's
+            end.
+        slow_rate: share of the head that its slow copy takes over in a gradient step.
+        steps_expectile: in (0, 1); 0.5 fits the mean steps to go, less leans towards what went
+            well from there (Kostrikov et al. 2022).
         dtype: of the products, "float32" or "bfloat16"; weights, norms, losses and states stay
             float32.
     """
@@ -96,6 +104,10 @@ class DreamerV3Config:
     progress: bool = False
     max_steps: float = 300.0
     failures_count: bool = False
+    bootstrap: bool = False
+    trace: float = 0.8
+    slow_rate: float = 0.02
+    steps_expectile: float = 0.5
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -109,6 +121,11 @@ class DreamerV3Config:
             raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
         if self.imitation_weight < 0:
             raise ValueError(f"imitation_weight must not be negative, got {self.imitation_weight}")
+        if not (0 <= self.trace <= 1 and 0 < self.steps_expectile < 1):
+            raise ValueError(
+                "trace must lie in [0, 1] and steps_expectile in (0, 1), got "
+                f"{self.trace} and {self.steps_expectile}"
+            )
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")
         if self.kernel % 2 == 0:

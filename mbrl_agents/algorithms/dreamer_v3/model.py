@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
+from mbrl_agents.nn.returns import lambda_steps
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
 
@@ -98,6 +100,8 @@ class DreamerV3Model(nn.Module):
         self.continues = head(config.continue_layers, 1, 1.0)
         if config.progress:
             self.progress = head(config.progress_layers, config.bins, 0.0)
+        if config.progress and config.bootstrap:
+            self.slow_progress = copy.deepcopy(self.progress).requires_grad_(False)
         if config.imitation_weight:
             self.imitation = head(config.imitation_layers, self.action_size, 1.0)
 
@@ -299,13 +303,13 @@ class DreamerV3Model(nn.Module):
         )
         parts["continue"] = _mean(ends, seen), config.continue_weight
         if config.progress:
-            steps = batch.steps_to_go
-            if config.failures_count:
-                steps = steps.nan_to_num(nan=config.max_steps)
-            finite = steps.isfinite()
-            target = steps.nan_to_num(0.0).clamp_max(config.max_steps)
-            off = TwoHot(self.progress(features)).loss(target)
-            parts["progress"] = _mean(off, seen * finite), config.progress_weight
+            target = self._steps_target(batch, features)
+            known, target = target.isfinite(), target.nan_to_num(0.0)
+            guess = TwoHot(self.progress(features))
+            tau = config.steps_expectile
+            lean = torch.where(guess.mean.detach() < target, 2 * tau, 2 * (1 - tau))
+            off = guess.loss(target) * lean
+            parts["progress"] = _mean(off, seen * known), config.progress_weight
         if config.imitation_weight:
             shown = batch.label.isfinite().all(-1)
             label = torch.where(shown[..., None], batch.label, 0.0)
@@ -318,6 +322,22 @@ class DreamerV3Model(nn.Module):
         parts["dynamics"] = _mean(dynamics, seen), config.dynamics_weight
         parts["representation"] = _mean(representation, seen), config.representation_weight
         return parts
+
+    @torch.no_grad()
+    def _steps_target(self, batch: Batch, features: Tensor) -> Tensor:
+        """Steps to go ``(B, T)`` that the head is to learn; NaN where nothing is known."""
+        config, steps = self.config, batch.steps_to_go
+        if not config.bootstrap:
+            if config.failures_count:
+                steps = steps.nan_to_num(nan=config.max_steps)
+            return steps.clamp_max(config.max_steps)
+        if self.training:
+            pairs = zip(self.slow_progress.parameters(), self.progress.parameters(), strict=True)
+            for slow, fast in pairs:
+                slow.lerp_(fast, config.slow_rate)
+        guess = TwoHot(self.slow_progress(features)).mean.clamp(0.0, config.max_steps)
+        found = lambda_steps(guess, steps == 0, batch.is_last, config.trace)
+        return found.clamp_max(config.max_steps)
 
     # -- images -------------------------------------------------------------------------
 

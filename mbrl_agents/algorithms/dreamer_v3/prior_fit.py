@@ -16,8 +16,8 @@ from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
 from mbrl_agents.protocols import Metrics, tree_map
 from mbrl_agents.training.checkpoints import under
-from mbrl_agents.training.cloning import AT_ONCE, filtered
 from mbrl_agents.training.compiling import CompiledParts
+from mbrl_agents.training.filtering import AT_ONCE, filtered
 from mbrl_agents.training.fit import FitPhase, FitSettings
 
 LENGTH = 16

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -9,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbrl_agents.algorithms.simple.config import DTYPES, SimpleWorldModelConfig
 from mbrl_agents.algorithms.simple.vectors import (
     flatten,
     gripper_openings,
@@ -17,83 +20,14 @@ from mbrl_agents.algorithms.simple.vectors import (
 )
 from mbrl_agents.data.spaces import action_size
 from mbrl_agents.nn import MLP, ActionStatistics, Normaliser, Unrolled
+from mbrl_agents.nn.returns import lambda_steps
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 CONTEXT = 1
 """Leading steps of a training window that only give the state: a velocity."""
 
 State = dict[str, Tensor]
 """``obs``, ``prev_obs`` ``(B, D)``: together they show velocities, which one pose hides."""
-
-
-@dataclass(frozen=True)
-class SimpleWorldModelConfig:
-    """Settings of `SimpleWorldModel`.
-
-    Attributes:
-        hidden: widths of the dynamics network; imagining costs in proportion to their products.
-        head_hidden: widths of the network behind steps to go.
-        outcome_hidden: widths of the network behind reward and continuation.
-        ensemble: members of dynamics and heads; 1 gives no disagreement.
-        norm: layer normalisation in both networks.
-        activation: "silu", "relu", "elu" or "tanh".
-        relative: pairs of position starts in the flat observation whose differences are added to
-            the features; None derives them from LIBERO's pose layout, ``[]`` adds none.
-        fine: scale (in observation units, m) of a second, saturating copy of those differences,
-            which resolves millimetres near contact; 0 leaves it out, and the next with it.
-        fine_opening: scale in m of such a copy of the gripper's opening: 1 mm is nothing has been
-            caught, 4 mm is a bowl's rim.
-        translation_invariant: hide absolute horizontal positions (of the pairs above) from the
-            networks: what a gripper does to an object depends on where it is relative to it.
-        std_floor, delta_floor: smallest std in the normalisation of observations, and of their
-            changes in one step.
-        clip: bound on normalised features.
-        discount: of the value that belongs to steps to go, per control step.
-        max_steps: steps to go are clipped here.
-        steps_scale: control steps per unit of the head's output.
-        steps_expectile: 0.5 fits the mean steps to go; less leans towards the episodes that were
-            quick from there, more towards the slow ones.
-        failures_count: whether steps of episodes without success count as ``max_steps``; they
-            are left out otherwise.
-        pessimistic: aggregate the heads' members by the worst (most steps to go, least reward)
-            rather than the mean.
-        reward_weight, continue_weight, steps_weight: of the heads' losses; the dynamics' is 1.
-        dtype: of the networks' weights, "float32" or "bfloat16"; states stay float32.
-    """
-
-    hidden: tuple[int, ...] = (128, 128)
-    head_hidden: tuple[int, ...] = (128, 128)
-    outcome_hidden: tuple[int, ...] = (64, 64)
-    ensemble: int = 3
-    norm: bool = True
-    activation: str = "silu"
-    relative: list[list[int]] | None = None
-    fine: float = 0.03
-    fine_opening: float = 0.005
-    translation_invariant: bool = True
-    std_floor: float = 1e-2
-    delta_floor: float = 1e-3
-    clip: float = 10.0
-    discount: float = 0.99
-    max_steps: float = 300.0
-    steps_scale: float = 100.0
-    steps_expectile: float = 0.5
-    failures_count: bool = False
-    pessimistic: bool = True
-    reward_weight: float = 1.0
-    continue_weight: float = 0.5
-    steps_weight: float = 1.0
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.ensemble < 1:
-            raise ValueError(f"ensemble must be at least 1, got {self.ensemble}")
-        if not 0 < self.discount < 1:
-            raise ValueError(f"discount must lie in (0, 1), got {self.discount}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {self.dtype!r}")
 
 
 class SimpleWorldModel(nn.Module):
@@ -120,6 +54,7 @@ class SimpleWorldModel(nn.Module):
     _left: Tensor
     _right: Tensor
     _seen: Tensor
+    _waves: Tensor
 
     def __init__(
         self,
@@ -155,7 +90,10 @@ class SimpleWorldModel(nn.Module):
         self.normaliser = Normaliser(len(floors), floor=floors, clip=config.clip)
         self.delta_normaliser = Normaliser(self.obs_size, floor=config.delta_floor)
         self.reward_normaliser = Normaliser(1, floor=1e-3)
+        waves = 2.0 * math.pi / torch.tensor(config.wavelengths or (1.0,))
+        self.register_buffer("_waves", waves, persistent=False)
         self.feature_size = len(floors) + relative_size * self._fine + len(self._openings)
+        self.feature_size += 2 * len(config.wavelengths) * relative_size
 
         def network(inputs: int, outputs: int, hidden: tuple[int, ...]) -> MLP:
             return MLP(
@@ -180,6 +118,9 @@ class SimpleWorldModel(nn.Module):
         self.dynamics = network(size + self.action_size, self.obs_size, config.hidden)
         self.outcome = network(size, 2, config.outcome_hidden)
         self.progress = network(size, 1, config.head_hidden)
+        self.slow_progress: MLP | None = None
+        if config.bootstrap:
+            self.slow_progress = copy.deepcopy(self.progress).requires_grad_(False)
 
     # -- the protocol -------------------------------------------------------------------
 
@@ -307,7 +248,10 @@ class SimpleWorldModel(nn.Module):
         reward = F.smooth_l1_loss(outcome[..., 0], target, reduction="none")
         goes_on = (~data.terminated).float()
         ends = F.binary_cross_entropy_with_logits(outcome[..., 1], goes_on, reduction="none")
-        to_go = data.steps_to_go.clamp_max(self.config.max_steps) / self.config.steps_scale
+        if self.slow_progress is None:
+            to_go = data.steps_to_go.clamp_max(self.config.max_steps) / self.config.steps_scale
+        else:
+            to_go = self._bootstrapped(data, reached)
         known = weight * to_go.isfinite()
         to_go = to_go.nan_to_num(0.0)
         steps = F.smooth_l1_loss(guess, to_go, reduction="none", beta=0.1)
@@ -332,6 +276,23 @@ class SimpleWorldModel(nn.Module):
             "steps_error": steps_error,
         }
 
+    @torch.no_grad()
+    def _bootstrapped(self, data: _Steps, reached: Tensor) -> Tensor:
+        """Targets ``(E, B, T)`` of the steps-to-go head, NaN where nothing is known."""
+        assert self.slow_progress is not None
+        if self.training:
+            for slow, fast in zip(
+                self.slow_progress.parameters(), self.progress.parameters(), strict=True
+            ):
+                slow.lerp_(fast, self.config.slow_rate)
+        most = self.config.max_steps
+        left = self.slow_progress.each(reached)[..., 0] * self.config.steps_scale  # (E, B, T)
+        follows = torch.cat([data.mask[:, :, 1:], torch.zeros_like(data.mask[:, :, :1])], 2)
+        found = lambda_steps(
+            left.clamp(0.0, most), data.steps_to_go == 0, ~follows, self.config.trace
+        )
+        return found.clamp_max(most) / self.config.steps_scale
+
     # -- inside -------------------------------------------------------------------------
 
     def _raw_features(self, obs: Tensor, prev: Tensor) -> Tensor:
@@ -346,6 +307,13 @@ class SimpleWorldModel(nn.Module):
             near = torch.tanh(raw[..., 2 * self.obs_size :] / self.config.fine)
             opening = torch.tanh(raw[..., self._openings] / self.config.fine_opening - 1.0)
             features = torch.cat([features, near, opening], -1)
+        if self.config.wavelengths:
+            away = raw[..., 2 * self.obs_size :, None]
+            # They fade with distance: far from all data they would look like something known.
+            near = torch.exp(-((away / (0.6 * max(self.config.wavelengths))) ** 2))
+            phase = away * self._waves
+            waves = torch.cat([phase.sin(), phase.cos()], -1) * near
+            features = torch.cat([features, waves.flatten(-2)], -1)
         return features
 
     def _shared_out(self, batch: Batch) -> _Steps:
