@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from .assets import resolve_assets
 from .bddl import describe
 from .conditions import image_conditions, physics_conditions, scene_conditions
 from .contact_rule import check_contact_rule
+from .disturbances import Disturber, parse_disturbance
 from .experts import Demonstrated
 from .fixtures import FIXTURES
 from .observation import (
@@ -29,6 +30,7 @@ from .observation import (
     robot_state_vector,
 )
 from .rendering import RENDERINGS, SceneRenderer
+from .reset_options import read_options
 from .reward import REWARDS, make_reward
 from .settled import SETTLE_ACTION
 from .simulation import Simulation
@@ -87,14 +89,16 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         one_hot_task: whether ``task`` is observed.  None: where there are several.  Given, the
             observation space is the same whatever ``task`` is, ``obs="pose"`` padded with zeros to
             the suite's most objects of interest: what learned all tasks can act in any one.
+        disturbance: None; the name of a preset, such as "heavy", or a mapping of kinds and sizes,
+            such as ``{"object_mass": 2.0}``, see `disturbances.Disturbance`.
 
     Attributes:
         rendering, image_convention, robot_state: as given.
 
     Raises:
         ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures,
-            contact rule, rendering, image convention or robot state; the message lists the valid
-            ones.
+            contact rule, rendering, image convention, robot state or disturbance; the message
+            lists the valid ones.
         RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
@@ -130,6 +134,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         image_convention: str = "upright",
         robot_state: str = "pose7",
         one_hot_task: bool | None = None,
+        disturbance: str | Mapping[str, Any] | None = None,
     ) -> None:
         self._suite = get_suite(suite)
         _check("obs", obs, OBSERVATIONS)
@@ -160,6 +165,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         self.rendering, self.image_convention = rendering, image_convention
         self.robot_state = robot_state
         self._settle_steps = settle_steps
+        self._disturber = Disturber(parse_disturbance(disturbance), self.noise_scale)
         self._fixtures, self._contact_rule = fixtures, contact_rule
         self.render_mode, self._render_size = render_mode, render_size
         if several:
@@ -227,6 +233,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         found |= scene_conditions(
             self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
         )
+        found["disturbance"] = self._disturber.told
         return found | (self.image_conditions if self._obs == "image" else {})
 
     @property
@@ -271,29 +278,13 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         Raises:
             ValueError: for an unknown option, task or init state.
         """
-        options = options or {}
-        unknown = set(options) - {"init_state", "task"}
-        if unknown:
-            raise ValueError(
-                f"unknown reset options {sorted(unknown)}; valid: 'init_state', 'task'"
-            )
-        task = self._choices[0] if len(self._choices) == 1 else None
-        if "task" in options:
-            task = self._suite.task_index(options["task"])
-            if task not in self._choices:
-                raise ValueError(
-                    f"this environment was made for task {', '.join(map(str, self._choices))}; "
-                    "make it with task=None to choose one at reset"
-                )
-        init_state = options.get("init_state")
-        if init_state is not None and (isinstance(init_state, bool) or int(init_state) < 0):
-            raise ValueError(f"init_state must be an index from 0 on, got {init_state!r}")
+        task, init_state = read_options(options, self._suite, self._choices)
         super().reset(seed=seed)
         if task is None:
             task = self._choices[int(self.np_random.integers(len(self._choices)))]
         simulation = self._simulation(task)
         available = len(simulation.init_states)
-        if init_state is not None and int(init_state) >= available:
+        if init_state is not None and init_state >= available:
             raise ValueError(f"init_state must be in 0..{available - 1}, got {init_state}")
         self._task = task  # only now: a refused reset leaves the present episode as it is
         info: dict[str, Any] = {}
@@ -303,13 +294,14 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         if init_state is not None:
             drawn = self._fixtures == "random"
             simulation.reset_to(
-                int(init_state), seed=int(self.np_random.integers(2**31)) if drawn else 0
+                init_state, seed=int(self.np_random.integers(2**31)) if drawn else 0
             )
-            info["init_state"] = int(init_state)
+            info["init_state"] = init_state
         else:
             simulation.reset_random(int(self.np_random.integers(2**31)))
         for _ in range(self._settle_steps):
             simulation.step(SETTLE_ACTION)
+        self._disturber.begin(self.np_random)
         self._reward.begin(simulation)
         self._ready = True
         self._begin_demonstration()
@@ -334,7 +326,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         if not np.isfinite(command).all():
             raise ValueError(f"an action must be finite, got {command}")
         simulation = self.simulation
-        simulation.step(command)
+        simulation.step(self._disturber(simulation, command))
         success = simulation.success()
         reward = self._reward.step(simulation, success)
         info = {"is_success": success, "task": self._task}
@@ -380,13 +372,15 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
 
     def _simulation(self, task: int) -> Simulation:
         if task not in self._simulations:
-            self._simulations[task] = Simulation(
+            simulation = Simulation(
                 self._suite,
                 task,
                 self._assets.path,
                 fixtures=self._fixtures,
                 contact_rule=self._contact_rule,
             )
+            self._disturber.prepare(simulation)
+            self._simulations[task] = simulation
         return self._simulations[task]
 
     def _renderer(self, size: int) -> SceneRenderer:

@@ -147,6 +147,8 @@ def split_overrides(
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Separate ``prefix.key=value`` arguments from the method's own overrides.
 
+    A key may itself be dotted: ``prefix.key.inner=value`` gives ``{"key": {"inner": value}}``.
+
     Returns:
         the other overrides as they came, and for each prefix its keys with parsed values.
     """
@@ -166,7 +168,13 @@ def split_overrides(
             except yaml.YAMLError as error:
                 reason = getattr(error, "problem", None) or "not YAML"
                 fail(f"cannot read the value of {override!r}: {reason}", USAGE)
-            taken[prefix][name] = tuple(value) if isinstance(value, list) else value
+            *outer, last = name.split(".")
+            place = taken[prefix]
+            for part in outer:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    fail(f"{override!r} goes into {part!r}, which has a value already", USAGE)
+            place[last] = tuple(value) if isinstance(value, list) else value
         else:
             others.append(override)
     return others, taken

@@ -44,12 +44,18 @@ def merged(several: Iterable[Conditions | None]) -> dict[str, Any] | None:
 
 
 def sentence(conditions: Conditions) -> str:
-    """The conditions in one line, such as "MuJoCo 3.8.1, contact rule reference, ..."."""
+    """The conditions in one line, such as "MuJoCo 3.8.1, contact rule reference, ...".
+
+    What is None everywhere, such as the disturbance of environments without one, is left out.
+    """
 
     def text(value: Any) -> str:
+        if value is None:
+            return "none"
         return " or ".join(map(text, value)) if isinstance(value, list) else str(value)
 
-    return ", ".join(f"{name.replace('_', ' ')} {text(x)}" for name, x in conditions.items())
+    told = {name: value for name, value in conditions.items() if value is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {text(value)}" for name, value in told.items())
 
 
 def check_same_conditions(
