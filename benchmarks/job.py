@@ -75,13 +75,17 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.runs.data import read_run_episodes
     from mbrl_agents.runs.spec import RunSpec
     from mbrl_agents.runs.training import train_run
 
     spec = given["spec"]
     # Collections: one, or of a training on several tasks one per task.
     steps, data = spec["steps"], tuple(str(folder / "data" / need) for need in given["needs"])
-    if steps == STEPS_OF_DATA:
+    limit = spec.get("limit")
+    if steps == STEPS_OF_DATA and limit is not None:
+        steps = sum(map(len, read_run_episodes(data, spec["env_kwargs"], limit)))
+    elif steps == STEPS_OF_DATA:
         collected = [read_result(folder, need) for need in given["needs"]]
         assert all(collected), "the runner starts a job after those it needs"
         steps = sum(found["steps"] for found in collected if found is not None)
@@ -93,6 +97,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         seed=spec["seed"],
         data=(data[0] if len(data) == 1 else data or None) if spec["demonstrations"] else None,
         steps=steps,
+        limit=limit if spec["demonstrations"] else None,
     )
     info = train_run(run, folder / "models" / key)
     return {

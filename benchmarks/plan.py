@@ -132,6 +132,13 @@ class _Place:
             kwargs["task"] = self.task
         return kwargs
 
+    def test_env_kwargs(self, row: Row) -> dict[str, Any]:
+        """Those of tests: a disturbed environment, say, for what was trained without."""
+        kwargs = self.env_kwargs(row)
+        if row.multitask:
+            kwargs = {**one_at_a_time(kwargs), "task": self.task}
+        return {**kwargs, **self.suite.evaluation.env_kwargs, **row.test_env_kwargs}
+
     def __str__(self) -> str:
         """For titles, which name the environment only where there are several."""
         words = f" in {self.env}" if len(self.suite.environments) > 1 else ""
@@ -153,7 +160,7 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
             for other in rows
             if trained[row.name]
             and (row.steps, row.env_kwargs) == (other.steps, other.env_kwargs)
-            and row.multitask == other.multitask
+            and (row.multitask, row.episodes) == (other.multitask, other.episodes)
             # Own experience depends on the planner that gathered it.
             and row.steps == 0
             and trained[row.name].items() <= trained[other.name].items()
@@ -219,6 +226,8 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         "demonstrations": recipe.demonstrations,
         "settings": _settings(row, unread),
     }
+    if needs and row.episodes is not None and row.episodes < place.suite.data.episodes:
+        spec["limit"] = row.episodes
     title = f"train {row.name}{place}, seed {seed}"
     key: str = add(Job("train", title, spec, needs, recipe.cost))
     return key
@@ -229,9 +238,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
     recipe = METHODS[row.method]
     # Only planning takes long enough to be worth a second process.
     part = test.part if recipe.searches else test.episodes
-    kwargs = place.env_kwargs(row)
-    if row.multitask:
-        kwargs = {**one_at_a_time(kwargs), "task": place.task}
+    kwargs = place.test_env_kwargs(row)
     for first in range(0, test.episodes, part):
         last = min(first + part, test.episodes)
         spec = {

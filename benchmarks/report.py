@@ -18,11 +18,13 @@ from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.registry import METHODS
 
+from .conditions import condition_text
 from .job import write_json
 from .plan import Cell
 from .plots import slug, write_plots
 from .runner import Outcome
 from .suite import Row, Suite
+from .sweeps import series_of, write_sweeps
 from .table import markdown
 
 
@@ -41,6 +43,7 @@ def write_report(suite: Suite, outcome: Outcome, folder: str | Path) -> dict[str
         "targets": dict(suite.targets),
         "tasks": list(suite.tasks),
         "init": suite.evaluation.init,
+        "test_env_kwargs": dict(suite.evaluation.env_kwargs),
         "data": _data_summary(outcome),
         "workers": outcome.workers,
         "cores": os.cpu_count(),
@@ -89,6 +92,8 @@ def _row_summary(
         "multitask": row.multitask,
         "overrides": list(row.overrides),
         "notes": _notes(row),
+        "demonstrations": _demonstrations(suite, row),
+        "test_env_kwargs": {**suite.evaluation.env_kwargs, **row.test_env_kwargs},
         "obs": obs,
         "seeds": list(suite.seeds),
         "status": "failed" if errors else "ok",
@@ -142,7 +147,19 @@ def _parameters(row: Row, counts: dict[str, int]) -> int:
 def _notes(row: Row) -> list[str]:
     """What has to be known to compare a row's budget with the others'."""
     notes = METHODS[row.method].notes(resolve_config(row.method, row.overrides))
-    return [*notes, *["one model of all tasks"] * row.multitask]
+    notes = [*notes, *["one model of all tasks"] * row.multitask]
+    if row.episodes is not None:
+        notes.append(f"of the recorded episodes the first {row.episodes} of each task")
+    if row.test_env_kwargs:
+        notes.append(f"tests: {condition_text(row.test_env_kwargs)}")
+    return notes
+
+
+def _demonstrations(suite: Suite, row: Row) -> int | None:
+    """Recorded episodes of each task that a row learns from; None where it reads none."""
+    if not METHODS[row.method].demonstrations:
+        return None
+    return suite.data.episodes if row.episodes is None else row.episodes
 
 
 def _seed_summary(records: list[EpisodeRecord], target: float | None) -> dict[str, Any]:
@@ -181,6 +198,13 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             folder / "plots",
             env=_label(suite, env),
             target=suite.targets.get(env),
+        )
+        label = _label(suite, env)
+        write_sweeps(
+            found,
+            series_of(suite.rows(env)),
+            folder / "plots",
+            suffix=f"-{slug(label)}" if label else "",
         )
 
 

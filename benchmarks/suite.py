@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import fields
+from .conditions import condition_text
 from .fields import check_known
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class Evaluation:
         init: "benchmark" or "random".
         part: episodes of one job of an agent; several share the processors better than one.
         deterministic: passed to ``predict``.
+        env_kwargs: changes to the environment in tests alone, such as ``{disturbance: heavy}``.
     """
 
     episodes: int = 20
     init: str = "benchmark"
     part: int = 10
     deterministic: bool = True
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_known(self.init, INITS, "evaluation.init")
@@ -82,7 +85,8 @@ class Row:
 
     Attributes:
         method: name from the registry.
-        label: name in the table; by default the method's, "METHOD (all tasks)" with ``multitask``.
+        label: name in the table; by default the method's, followed by what sets the row apart, as
+            in "METHOD (all tasks, 5 episodes)".
         envs: environments of the suite to run it on; empty for all.  Two rows of one name on
             different environments are one method with settings of its own for each.
         overrides: dotted settings of the method.
@@ -91,6 +95,10 @@ class Row:
         env_kwargs: changes to the suite's, such as ``{obs: image}``.
         multitask: one training per seed on the episodes of all tasks of the suite, in place of one
             per task; "data" as ``steps`` is then their sum.
+        test_env_kwargs: changes to the environment in this row's tests alone, to those of
+            ``evaluation.env_kwargs``.  Rows that differ in nothing else share a training.
+        episodes: learn from only the first so many recorded episodes of each task; None from all.
+            They are collected once, as many as the suite's data say.
     """
 
     method: str
@@ -100,6 +108,8 @@ class Row:
     steps: int | str = 0
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     multitask: bool = False
+    test_env_kwargs: dict[str, Any] = field(default_factory=dict)
+    episodes: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
@@ -109,7 +119,13 @@ class Row:
 
     @property
     def name(self) -> str:
-        return self.label or self.method + " (all tasks)" * self.multitask
+        if self.label:
+            return self.label
+        apart = ["all tasks"] * self.multitask
+        if self.episodes is not None:
+            apart.append(f"{self.episodes} episode{'s' * (self.episodes != 1)}")
+        apart += [condition_text(self.test_env_kwargs)] if self.test_env_kwargs else []
+        return self.method + (f" ({', '.join(apart)})" if apart else "")
 
     def runs_on(self, env: str) -> bool:
         return not self.envs or env in self.envs
@@ -156,6 +172,11 @@ class Suite:
         for row in self.methods:
             if row.multitask and not self.tasks:
                 raise ValueError(f"{row.name}: multitask needs the suite's field 'tasks'")
+            if row.episodes is not None and row.episodes > self.data.episodes:
+                raise ValueError(
+                    f"{row.name}: episodes is {row.episodes}, but data.episodes, which are "
+                    f"collected of each task, is {self.data.episodes}"
+                )
             for env in row.envs:
                 check_known(env, self.environments, f"environment of {row.name}")
         for env in self.targets:
@@ -165,6 +186,12 @@ class Suite:
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise ValueError(f"rows need different names; give a label to: {', '.join(twice)}")
+        tests = (self.evaluation.env_kwargs, *(row.test_env_kwargs for row in self.methods))
+        for kwargs in tests:
+            if twice := sorted({"init", "task"} & kwargs.keys()):
+                raise ValueError(
+                    f"{twice[0]} is no keyword for tests alone: evaluation.init and tasks say it"
+                )
         for kwargs in (self.env_kwargs, *(row.env_kwargs for row in self.methods)):
             if kwargs.get("init", "random") != "random":
                 raise ValueError(
@@ -271,11 +298,7 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
         env_kwargs=fields.mapping(values.get("env_kwargs"), f"{where}: env_kwargs", _KWARGS),
         seeds=tuple(fields.integer(seed, f"{where}: each seed") for seed in seeds),
         data=_data(values.get("data") or {}, f"{where}: data"),
-        evaluation=Evaluation(
-            **fields.known_fields(
-                Evaluation, values.get("evaluation") or {}, f"{where}: evaluation"
-            )
-        ),
+        evaluation=_evaluation(values.get("evaluation") or {}, f"{where}: evaluation"),
         targets={
             name: fields.number(value, f"{where}: the return of {name}")
             for name, value in targets.items()
@@ -305,6 +328,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     )
     if shared and not trained:
         raise ValueError(f"{where}: {method} is a reference policy: multitask has nothing to train")
+    episodes = values.get("episodes")
+    if episodes is not None:
+        episodes = fields.integer(episodes, f"{where}: episodes of {method}", 1)
     row = Row(
         method=method,
         label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
@@ -319,15 +345,26 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             values.get("env_kwargs"), f"{where}: env_kwargs of {method}", _KWARGS
         ),
         multitask=shared,
+        test_env_kwargs=fields.mapping(
+            values.get("test_env_kwargs"), f"{where}: test_env_kwargs of {method}", _KWARGS
+        ),
+        episodes=episodes,
     )
+    if row.episodes is not None and not METHODS[method].demonstrations and row.steps != "data":
+        raise ValueError(f"{where}: {method} reads no recorded episodes, so episodes says nothing")
     resolve_config(method, row.overrides)  # says what does not fit
     if METHODS[method].own_steps and not row.steps:
         raise ValueError(f"{where}: {method} needs steps, a number or 'data'")
     return row
 
 
-def _data(raw: Any, where: str) -> Data:
+def _evaluation(raw: Any, where: str) -> Evaluation:
+    values = fields.known_fields(Evaluation, raw, where)
+    kwargs = fields.mapping(values.get("env_kwargs"), f"{where}: env_kwargs", _KWARGS)
+    return Evaluation(**{**values, "env_kwargs": kwargs})
 
+
+def _data(raw: Any, where: str) -> Data:
     values = fields.known_fields(Data, raw, where)
     noise = fields.mapping(values.get("noise"), f"{where}: noise", "settings of the noise")
     noise_config(noise, f"{where}: noise")

@@ -7,6 +7,8 @@ from typing import Any
 
 from mbrl_agents.data.conditions import sentence
 
+from .conditions import condition_text
+
 _STATES = {"benchmark": "official initial states", "random": "random initial states"}
 
 
@@ -131,6 +133,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     finished = [entry for entry in summary["methods"] if entry["status"] == "ok"]
     several = len(summary["envs"]) > 1
     tested = f"Tested on {_STATES[summary['init']]}"
+    if summary.get("test_env_kwargs"):
+        tested += f" ({condition_text(summary['test_env_kwargs'])})"
     if finished:
         episodes = sorted({entry["episodes"] // len(entry["seeds"]) for entry in finished})
         tested += f", {' or '.join(map(str, episodes))} episodes per seed"

@@ -20,7 +20,9 @@ _SIGNS = {"started": ">", "finished": "+", "failed": "!"}
 def bench(
     suite: Annotated[
         str,
-        typer.Argument(help="quick, classic, expert, budget, speed, or a YAML file of your own."),
+        typer.Argument(
+            help="quick, classic, expert, budget, few, disturbed, speed, or your own YAML file."
+        ),
     ] = "quick",
     overrides: Annotated[
         list[str] | None,

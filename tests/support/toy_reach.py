@@ -12,7 +12,10 @@ import numpy as np
 
 
 class ToyReach(gymnasium.Env):
-    """Observation ``pose`` (14,): point 3, zeros 4, goal 3, unit quaternion 4.  Action (7,)."""
+    """Observation ``pose`` (14,): point 3, zeros 4, goal 3, unit quaternion 4.  Action (7,).
+
+    With ``disturbance="stuck"`` the point does not move.
+    """
 
     suite = "toy"
     task_names = ("reach", "reach_far")
@@ -29,7 +32,9 @@ class ToyReach(gymnasium.Env):
         assets: str = "auto",
         has_expert: bool = True,
         render_mode: str | None = None,
+        disturbance: str | None = None,
     ) -> None:
+        self._speed = 0.0 if disturbance == "stuck" else 0.05
         self.task_index, self.init, self.has_expert = task, init, has_expert
         self.render_mode = render_mode
         box = gymnasium.spaces.Box(-np.inf, np.inf, (14,), np.float32)
@@ -46,7 +51,7 @@ class ToyReach(gymnasium.Env):
         return self._observe(), {"is_success": False, "init_state": number}
 
     def step(self, action):
-        self._point = self._point + 0.05 * np.clip(action[:3], -1, 1)
+        self._point = self._point + self._speed * np.clip(action[:3], -1, 1)
         distance = float(np.linalg.norm(self._goal - self._point))
         success = distance < 0.05
         return self._observe(), 1.0 - distance + success, success, False, {"is_success": success}

@@ -25,10 +25,18 @@ class ToyTasks(ToyReach):
         obs: str = "pose",
         init: str = "random",
         one_hot_task: bool | None = None,
+        disturbance: str | None = None,
+        render_mode: str | None = None,
     ) -> None:
         several = not isinstance(task, int)
         self._choices = list(range(3)) if task is None else list(task) if several else [task]
-        super().__init__(task=self._choices[0], obs=obs, init=init)
+        super().__init__(
+            task=self._choices[0],
+            obs=obs,
+            init=init,
+            disturbance=disturbance,
+            render_mode=render_mode,
+        )
         self._one_hot = several if one_hot_task is None else one_hot_task
         alike = several or one_hot_task is not None
         self._size = 21 if alike or task == 2 else 14
