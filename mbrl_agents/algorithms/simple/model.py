@@ -308,12 +308,8 @@ class SimpleWorldModel(nn.Module):
             opening = torch.tanh(raw[..., self._openings] / self.config.fine_opening - 1.0)
             features = torch.cat([features, near, opening], -1)
         if self.config.wavelengths:
-            away = raw[..., 2 * self.obs_size :, None]
-            # They fade with distance: far from all data they would look like something known.
-            near = torch.exp(-((away / (0.6 * max(self.config.wavelengths))) ** 2))
-            phase = away * self._waves
-            waves = torch.cat([phase.sin(), phase.cos()], -1) * near
-            features = torch.cat([features, waves.flatten(-2)], -1)
+            phase = (raw[..., 2 * self.obs_size :, None] * self._waves).flatten(-2)
+            features = torch.cat([features, phase.sin(), phase.cos()], -1)
         return features
 
     def _shared_out(self, batch: Batch) -> _Steps:
