@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mbrl_agents.agents.policy import ActingState, AgentPolicy
+from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.data.rollout import Predictor, Step
 from mbrl_agents.protocols import tree_map
 from mbrl_agents.training.optimism import Taken, cut, optimism_by_horizon
@@ -33,12 +33,12 @@ def executed_optimism(
         ``progress``, both as in `mbrl_agents.training.optimism.optimism_by_horizon`; or None.
     """
     policy = getattr(predictor, "policy", None)
-    if not isinstance(policy, AgentPolicy) or not hasattr(policy.planner, "calibrate"):
+    if not isinstance(policy, AgentPolicy) or not states or policy.planner is None:
         return None
-    if not states or not isinstance(states[0], ActingState):
-        return None
-    count = len(states)
-    horizon = min(int(policy.planner.config.horizon), count)
+    count, plan = len(states), states[0].plan
+    if plan is None or plan.actions.shape[1] == 1:
+        return None  # nothing was imagined
+    horizon = min(plan.actions.shape[1], count)
     model, after = policy.searched_model, steps[1:]
     taken = Taken(
         states=tree_map(lambda *x: torch.stack(x, 1), *(state.carry for state in states)),

@@ -23,7 +23,7 @@ ALL_TASKS = "all"
 ONE_HOT = "one_hot_task"
 """Keyword of an environment that shows the ``task`` entry where the task is fixed too."""
 
-TASK, POSE = "task", "pose"
+TASK, POSE, JOINTS = "task", "pose", "joints"
 """Keys of observations; an environment's keyword is called ``task`` too."""
 
 
@@ -73,8 +73,9 @@ def as_observed(episodes: Sequence[Episode], space: spaces.Space) -> list[Episod
 
     Where the space has a one-hot ``task`` and an episode does not, it is made of the episode's
     ``info["task"]``, ``(T + 1, tasks)`` float32; where only the episode has one, it is left out.
-    Poses are padded with zeros to the space's size, as the environment pads them, or such zeros
-    are cut off.  Everything else stays the arrays that it was.
+    ``joints`` that only some tasks have are zeros for the others.  Poses are padded with zeros to
+    the space's size, as the environment pads them, or such zeros are cut off.  Everything else
+    stays the arrays that it was.
 
     Raises:
         ValueError: an episode needs a ``task`` entry and does not say its task, or says one that
@@ -92,6 +93,11 @@ def _as_observed(number: int, episode: Episode, space: spaces.Dict) -> Episode:
             seen[TASK] = _one_hot(number, episode, count)
     else:
         seen.pop(TASK, None)
+    if JOINTS in space.spaces and JOINTS not in seen and (count := _vector_size(space, JOINTS)):
+        # The environment shows zeros for tasks that have no joint.
+        seen[JOINTS] = np.zeros((len(episode) + 1, count), dtype=np.float32)
+    elif JOINTS not in space.spaces:
+        seen.pop(JOINTS, None)
     if POSE in seen and seen[POSE].ndim == 2 and (size := _vector_size(space, POSE)):
         seen[POSE] = _resized(seen[POSE], size)
     changed = seen.keys() != episode.observations.keys() or any(

@@ -198,6 +198,7 @@ def test_fit_writes_a_run_folder(episodes, tmp_path):
         "overrides.yaml",
         "world_model.safetensors",
         "policy.safetensors",
+        "calibration.safetensors",
         "training_logs.csv",
         "versions.json",
         "agent.json",
@@ -207,7 +208,7 @@ def test_fit_writes_a_run_folder(episodes, tmp_path):
     facts = json.loads((tmp_path / "run" / "agent.json").read_text())
     assert facts["seed"] == 4
     assert facts["parameters"]["world_model"] == sum(
-        p.numel() for p in agent.algorithm.world_model.parameters()
+        p.numel() for p in agent.algorithm.world_model.parameters() if p.requires_grad
     )
 
 
@@ -289,7 +290,8 @@ def test_learn_on_pendulum_with_callbacks_and_logger(tmp_path):
     # A header, a row a log and one of the evaluation: none on the axis of gradient steps.
     assert len(logged.splitlines()) == 1 + count.rounds + 1
     assert "rollout/ep_rew_mean" in logged
-    assert "train/loss" in logged
+    assert "train/world_model/loss" in logged
+    assert "held_out/optimism/reward_1" in logged
     agent.learn(100, reset_num_timesteps=False)
     assert agent.num_timesteps == 900
 

@@ -58,7 +58,8 @@ def test_offline_planning_methods(episodes, tmp_path):
     assert 1 <= rows["world_model", "train/latent_use"][6] <= 4
     assert 0 <= rows["world_model", "train/latent_live"][6] <= 1
     assert rows["world_model", "train/gradient_norm"][6] > 0
-    assert shown(tmp_path, "train/") >= MODEL
+    assert shown(tmp_path, "train/world_model/") >= MODEL
+    assert "reward_1" in shown(tmp_path, "held_out/optimism/")
 
 
 def test_with_several_phases_each_has_its_own_curves(episodes, tmp_path):

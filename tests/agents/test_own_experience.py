@@ -233,7 +233,7 @@ def test_a_fitted_method_that_is_killed_ends_with_the_same_weights(tmp_path, n_e
         with pytest.raises(KeyboardInterrupt):
             learn(tmp_path / "killed", Kill(kill))
     resumed = learn(tmp_path / "killed")
-    assert resumed.trainer.turns == whole.trainer.turns == {"world_model": 6}
+    assert resumed.trainer.turns == whole.trainer.turns == {"world_model": 6, "optimism": 6}
     assert same(weights(whole), weights(resumed))
     logs = [(tmp_path / name / "training_logs.csv").read_text() for name in ("whole", "killed")]
     assert logs[0] == logs[1]

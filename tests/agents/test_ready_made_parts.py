@@ -136,7 +136,7 @@ def test_a_model_without_a_loss_is_used_as_it_is(episodes, env, tmp_path):
     agent = mbrl_agents.make_agent(
         "simple-cem", env, world_model=Drift(), objective=Stay(), planner=QUICK
     )
-    assert list(agent.algorithm.phases) == []
+    assert [phase.name for phase in agent.algorithm.phases] == ["optimism"]
     agent.fit(episodes)
     assert agent.fitted
     assert float(agent.algorithm.world_model.speed.detach()) == pytest.approx(0.03)

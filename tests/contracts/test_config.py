@@ -110,12 +110,12 @@ class TestPresets:
             assert config.training.learning_rate == 1e-3
 
     def test_a_later_preset_wins_over_an_earlier_one_and_the_methods_own(self):
-        assert resolve_config("simple-policy-cem").objective.mode == "end"
-        both = resolve_config("simple-policy-cem", {"preset": ["cem", "policy-cem"]})
-        assert both.objective.mode == "mean"
-        assert both.objective.disagreement == 20.0
-        turned = resolve_config("simple-policy-cem", ["preset=[policy-cem,cem]"])
-        assert turned.objective.disagreement == 300.0
+        own = resolve_config("dreamer-policy-cem")
+        both = resolve_config("dreamer-policy-cem", {"preset": ["episodes-cem", "episodes"]})
+        assert own.planner.samples != both.planner.samples == 40
+        assert own.objective.reward != both.objective.reward
+        assert own.training == both.training
+        assert resolve_config("dreamer-policy-cem", ["preset=[episodes-cem,episodes]"]) == both
 
     @pytest.mark.parametrize(
         ("method", "preset", "message"),
@@ -193,8 +193,8 @@ class TestMethodConfig:
 
         written = resolve_config("simple-cem").to_yaml()
         monkeypatch.setattr(module, "_presets", lambda package: {"cem": {}})
-        assert from_yaml(written).planner.horizon == 36
-        assert resolve_config("simple-cem").planner.horizon != 36
+        assert from_yaml(written).planner.hold == 3
+        assert resolve_config("simple-cem").planner.hold != 3
 
 
 def test_configs_are_frozen():

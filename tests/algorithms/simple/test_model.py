@@ -108,7 +108,7 @@ def test_one_member_has_no_disagreement(data):
 
 def test_disagreement_grows_away_from_the_data(buffer, data):
     model = make_world_model("simple", POSES, ACTIONS, **SMALL)
-    fit(model, buffer, 200)
+    fit(model, buffer, 600)
     state = observed(model, data)
     # Sideways alone would not do: only relative positions are seen.
     shift = 0.8 * torch.ones(21)
@@ -135,9 +135,10 @@ def test_relative_positions_come_from_the_pose_layout():
     for sizes in ({"pose": 7}, {"pose": 20}, {"obs": 21}):
         assert relative_pairs(sizes) == []
     model = make_world_model("simple", POSES, ACTIONS)
-    assert model.feature_size == 2 * 21 + 2 * 9 + 1  # relative twice, and the opening once more
+    # Relative twice, the opening once more, and a sine and a cosine of three wavelengths.
+    assert model.feature_size == 2 * 21 + 2 * 9 + 1 + 2 * 3 * 9
     assert make_world_model("simple", POSES, ACTIONS, relative=[]).feature_size == 42
-    assert make_world_model("simple", POSES, ACTIONS, fine=0.0).feature_size == 51
+    assert make_world_model("simple", POSES, ACTIONS, fine=0.0, wavelengths=()).feature_size == 51
     assert make_world_model("simple", box(21), ACTIONS).feature_size == 42
 
 
@@ -197,7 +198,8 @@ def test_failures_may_count_as_the_longest_way(data):
     unknown = torch.full_like(batch.steps_to_go, torch.nan)
     failed = type(batch)(**{**vars(batch), "steps_to_go": unknown})
     for count, zero in ((False, True), (True, False)):
-        model = make_world_model("simple", POSES, ACTIONS, failures_count=count, **SMALL)
+        settings = {"failures_count": count, "bootstrap": False, **SMALL}
+        model = make_world_model("simple", POSES, ACTIONS, **settings)
         loss, parts = model.compute_loss(failed)
         assert loss.isfinite()
         assert (parts["steps"] == 0).item() is zero
