@@ -237,7 +237,7 @@ def load_suite(
     Args:
         name: path of a YAML file, or the name of one of the project's own.
         overrides: dotted, such as ``evaluation.episodes=5`` or ``env_kwargs.assets=official``.
-        methods: keep only the rows with these names.
+        methods: keep only the rows with these names, or of these methods.
 
     Raises:
         FileNotFoundError: no such suite.
@@ -262,10 +262,16 @@ def load_suite(
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     suite = suite_from_dict(plain, str(path))
     if methods is not None:
-        known = list(dict.fromkeys(row.name for row in suite.methods))
+        # A method's name stands for all of its rows, unless one of them is called just that.
+        labels = {row.name for row in suite.methods}
+        known = list(dict.fromkeys(n for row in suite.methods for n in (row.name, row.method)))
         for wanted in methods:
             check_known(wanted, known, f"row of {suite.name}")
-        rows = tuple(row for row in suite.methods if row.name in methods)
+        rows = tuple(
+            row
+            for row in suite.methods
+            if row.name in methods or (row.method in methods and row.method not in labels)
+        )
         suite = replace(suite, methods=rows)
     return suite
 

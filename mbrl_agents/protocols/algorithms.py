@@ -35,6 +35,9 @@ class Algorithm(Protocol):
         extras: shape and dtype of what is stored beside each recorded step, by name; empty where
             training begins every sequence from nothing.
         phases: of training, in order.
+
+    One that keeps recorded stretches to measure its model's errors on has them as ``calibration``,
+    a `mbrl_agents.training.optimism.Calibration` among its modules.
     """
 
     modules: Mapping[str, nn.Module]

@@ -69,6 +69,10 @@ class Plan:
 class Planner(Protocol):
     """Searches for the actions that score best inside a world model.
 
+    A planner may have a method ``calibrate(errors)``: it is called before the first search in a
+    model and whenever the model has changed, with a function from a horizon to ``(N,)`` predicted
+    minus realised scores of recorded actions, in units of the objective.
+
     Attributes:
         replan: control steps between searches; the plan goes on being executed in between.
     """

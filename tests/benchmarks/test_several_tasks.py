@@ -131,3 +131,17 @@ def test_one_model_of_all_tasks_beside_specialists(tmp_path: Path) -> None:
     assert "Recorded episodes of task 2: 2 " in text
     assert "simple-policy (all tasks): " in text
     assert "one model of all tasks" in text
+
+
+def test_a_methods_name_chooses_all_of_its_rows_but_a_rows_own_name_only_that_row(tmp_path):
+    file = tmp_path / "suite.yaml"
+
+    def chosen(rows: list[Any], wanted: str) -> list[str]:
+        file.write_text(yaml.safe_dump({**SUITE, "methods": rows}), "utf-8")
+        return [row.name for row in load_suite(str(file), methods=[wanted]).methods]
+
+    few = {**ALL, "episodes": 1}
+    names = ["simple-policy (all tasks)", "simple-policy (all tasks, 1 episode)"]
+    assert chosen(["random", ALL, few], "simple-policy") == names
+    assert chosen(["random", ALL, few], names[1]) == names[1:]
+    assert chosen(["random", EACH, ALL], "simple-policy") == ["simple-policy"]
