@@ -21,7 +21,7 @@ def bench(
     suite: Annotated[
         str,
         typer.Argument(
-            help="quick, classic, expert, budget, few, disturbed, speed, or your own YAML file."
+            help="quick, spatial, few, disturbed, classic, expert, budget, speed, or your own YAML."
         ),
     ] = "quick",
     overrides: Annotated[
