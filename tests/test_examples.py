@@ -98,7 +98,7 @@ def test_it_is_trained_and_evaluated(run: Run, tmp_path: Path) -> None:
     given = ("--data", data, "--out", folder, "--json")
     report = json.loads(mbrl(run, "train", "linear-cem", *given, *QUICK))
     assert list(report["parameters"]) == ["world_model"]
-    assert report["metrics"]["held_out/loss"] < 0.01
+    assert report["metrics"]["held_out/world_model/loss"] < 0.01
     summary = json.loads(mbrl(run, "eval", folder, "--episodes", 4, "--json"))
     assert summary["method"] == "linear-cem"
     assert summary["successes"] >= 3  # of random actions, one in twenty

@@ -49,8 +49,8 @@ def test_what_was_trained_stays_and_the_search_may_change(trained):
 def test_a_preset_of_the_search_counts_after_training_too(trained):
     own = load_run(trained).config
     changed = load_run(trained, "simple-policy-cem", ["preset=cem"]).config
-    assert (changed.objective.disagreement, changed.objective.mode) == (300.0, "mean")
-    assert changed.objective != own.objective
+    assert (changed.planner.hold, changed.planner.replan) == (3, 3)
+    assert changed.planner != own.planner
     assert changed.world_model == own.world_model
 
 
