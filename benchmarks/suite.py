@@ -85,8 +85,8 @@ class Row:
 
     Attributes:
         method: name from the registry.
-        label: name in the table; by default the method's, followed by what sets the row apart, as
-            in "METHOD (all tasks, 5 episodes)".
+        label: name in the table; by default the method's, followed by what sets the row apart from
+            the suite, as in "METHOD (all tasks, 5 episodes)".
         envs: environments of the suite to run it on; empty for all.  Two rows of one name on
             different environments are one method with settings of its own for each.
         overrides: dotted settings of the method.
@@ -119,9 +119,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        if self.label:
-            return self.label
-        apart = ["all tasks"] * self.multitask
+        return self.label or self.told(["all tasks"] * self.multitask)
+
+    def told(self, apart: Sequence[str]) -> str:
+        """The method's name with ``apart`` and what else sets the row apart."""
+        apart = list(apart)
         if self.episodes is not None:
             apart.append(f"{self.episodes} episode{'s' * (self.episodes != 1)}")
         apart += [condition_text(self.test_env_kwargs)] if self.test_env_kwargs else []
@@ -356,6 +358,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
         ),
         episodes=episodes,
     )
+    if multitask and trained and not row.label:
+        # The suite says of all rows what a name would: only a row that differs is told apart.
+        row = replace(row, label=row.told([] if shared else ["a model per task"]))
     if row.episodes is not None and not METHODS[method].demonstrations and row.steps != "data":
         raise ValueError(f"{where}: {method} reads no recorded episodes, so episodes says nothing")
     resolve_config(method, row.overrides)  # says what does not fit

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,9 +11,18 @@ from torch import Tensor
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
 from mbrl_agents.policies.cloned import ClonedPolicy
-from mbrl_agents.protocols import Metrics, WorldModel
+from mbrl_agents.protocols import Metrics, Observation, WorldModel
 from mbrl_agents.training.filtering import AT_ONCE, filtered
 from mbrl_agents.training.fit import FitPhase, FitSettings
+
+
+@runtime_checkable
+class Augmenting(Protocol):
+    """A world model that is trained on observations changed at random."""
+
+    def augmented(self, obs: Observation, generator: torch.Generator) -> Observation:
+        """Observations ``(B, T, ...)``, changed as in training."""
+        ...
 
 
 class CloneFit(FitPhase):
@@ -62,36 +72,53 @@ class CloneFit(FitPhase):
     def compute_loss(
         self, data: RecordedEpisodes, generator: torch.Generator
     ) -> tuple[Tensor, Metrics]:
-        features, labels = self._pairs(data)
+        features, labels = self._pairs(data, self.settings.policy_views)
         size = self.settings.policy_batch_size
         draw = torch.randint(len(labels), (size,), generator=generator).to(labels.device)
         return self.policy.compute_loss(features[draw], labels[draw], generator=generator)
 
     def held_out(self, data: RecordedEpisodes) -> dict[str, float]:
-        pairs = self._pairs(data)
+        pairs = self._pairs(data, 1)
         if not len(pairs[1]):
             return {}
         _, metrics = self.policy.compute_loss(*pairs)
         return {k: float(v) for k, v in metrics.items()} | self.policy.diagnose(*pairs)
 
-    def _pairs(self, data: RecordedEpisodes) -> tuple[Tensor, Tensor]:
+    def _pairs(self, data: RecordedEpisodes, views: int) -> tuple[Tensor, Tensor]:
         if id(data) not in self._encoded:
-            self._encoded[id(data)] = encode(self.model, data, self.device)
+            # A seed of their own: a turn that goes on after a kill encodes the same again.
+            generator = torch.Generator().manual_seed(self.seed)
+            found = [encode(self.model, data, self.device)]
+            found += [
+                encode(self.model, data, self.device, generator=generator) for _ in range(views - 1)
+            ]
+            features, labels = zip(*found, strict=True)
+            self._encoded[id(data)] = torch.cat(features), torch.cat(labels)
         return self._encoded[id(data)]
 
 
 @torch.no_grad()
 def encode(
-    model: WorldModel[Any], data: RecordedEpisodes, device: torch.device | str = "cpu"
+    model: WorldModel[Any],
+    data: RecordedEpisodes,
+    device: torch.device | str = "cpu",
+    *,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Features ``(N, F)`` and labels ``(N, A)`` of all labelled steps.
 
     The model filters each episode from its start, as it will when it acts.
+
+    Args:
+        generator: draws latents, and changes observations as in training; None takes the most
+            likely latents of the observations as they are.
     """
     features, labels = [], []
     for episodes in torch.arange(len(data.first)).split(AT_ONCE):
         batch = data.whole(episodes).to(device)
-        states = filtered(model, batch)
+        if generator is not None and isinstance(model, Augmenting):
+            batch = replace(batch, obs=model.augmented(batch.obs, generator))
+        states = filtered(model, batch, generator=generator)
         keep = batch.mask & batch.label.isfinite().all(-1)
         features.append(model.features(states)[keep])
         labels.append(batch.label[keep])

@@ -33,6 +33,10 @@ class FitSettings(TrainingSettings):
         model_steps, policy_steps: gradient steps of a fit from scratch.
         batch_size: sequences per gradient step of the world model.
         policy_batch_size: steps of demonstration per gradient step of the policy.
+        policy_views: how often each recorded episode is encoded for cloning: once as it is, and
+            further times with drawn latents and, where the model has it, with its augmentation,
+            so that the policy is not fitted to what a model that knows the episode by heart makes
+            of it.
         sequence_length: ``T``, one step of context included; the model unrolls the rest.
         optimizer: of the world model, "adamw" or "laprop"; policies are fitted with AdamW.
         learning_rate: of the world model, peak; cosine to a twentieth of it, after a short
@@ -50,6 +54,7 @@ class FitSettings(TrainingSettings):
     policy_steps: int = 4000
     batch_size: int = 256
     policy_batch_size: int = 512
+    policy_views: int = 1
     sequence_length: int = 6
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -71,8 +76,8 @@ class FitSettings(TrainingSettings):
         if self.optimizer not in ("adamw", "laprop"):
             raise ValueError(f"optimizer must be 'adamw' or 'laprop', got {self.optimizer!r}")
         for name in (
-            "model_steps", "policy_steps", "batch_size", "policy_batch_size", "round_steps",
-            "refit_steps",
+            "model_steps", "policy_steps", "batch_size", "policy_batch_size", "policy_views",
+            "round_steps", "refit_steps",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

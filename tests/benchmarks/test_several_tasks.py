@@ -74,7 +74,10 @@ def test_a_suite_says_it_for_all_rows_that_learn(tmp_path: Path) -> None:
     suite = suite_from_dict({**SUITE, "multitask": True, "methods": ["random", EACH]})
     assert [row.multitask for row in suite.methods] == [False, True]
     own = suite_from_dict({**SUITE, "multitask": True, "methods": [{**EACH, "multitask": False}]})
-    assert [row.name for row in own.methods] == ["simple-policy"]
+    assert [row.name for row in suite.methods] == ["random", "simple-policy"]
+    assert [row.name for row in own.methods] == ["simple-policy (a model per task)"]
+    few = suite_from_dict({**SUITE, "multitask": True, "methods": [{**EACH, "episodes": 1}]})
+    assert [row.name for row in few.methods] == ["simple-policy (1 episode)"]
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite.to_dict()))
     assert load_suite(str(path)) == suite

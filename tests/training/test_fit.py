@@ -31,7 +31,7 @@ LATENT = {
 }
 METHODS = {
     "simple-policy-cem": (SIMPLE, {"batch_size": 32, "policy_batch_size": 64}),
-    "dreamer-policy-cem": (LATENT, {"batch_size": 4, "sequence_length": 6}),
+    "dreamer-policy-cem": (LATENT, {"batch_size": 4, "sequence_length": 6, "policy_views": 2}),
 }
 
 

@@ -49,6 +49,10 @@ class DreamerV3Config:
             little from one step to the next.
         normalise: whether vectors are normalised by the mean and std of recorded episodes before
             anything else: metres and radians are small numbers, and centimetres count.
+        image_shift: training sequences are moved by up to as many pixels in each direction, every
+            camera by itself, and padded with their border; what is reconstructed is moved with
+            them (Kostrikov et al. 2021, arXiv:2004.13649).  Few recorded episodes are learned by
+            heart otherwise.
         imitation_weight: of the error of a head that predicts the demonstrator's action from the
             latents; above 0 the latents keep what the demonstrator looked at, be it a few pixels.
             Not part of the original.
@@ -98,6 +102,7 @@ class DreamerV3Config:
     dynamics_weight: float = 1.0
     representation_weight: float = 0.1
     progress_weight: float = 1.0
+    image_shift: int = 0
     imitation_weight: float = 0.0
     reconstructed: float = 1.0
     normalise: bool = False
@@ -119,6 +124,8 @@ class DreamerV3Config:
             raise ValueError(f"bins must be odd, so that one of them is 0; got {self.bins}")
         if not 0 < self.reconstructed <= 1:
             raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
+        if self.image_shift < 0:
+            raise ValueError(f"image_shift must not be negative, got {self.image_shift}")
         if self.imitation_weight < 0:
             raise ValueError(f"imitation_weight must not be negative, got {self.imitation_weight}")
         if not (0 <= self.trace <= 1 and 0 < self.steps_expectile < 1):

@@ -22,6 +22,7 @@ from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_us
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.returns import lambda_steps
+from mbrl_agents.nn.shift import shifted
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
 
@@ -249,8 +250,11 @@ class DreamerV3Model(nn.Module):
         """
         size, length = batch.mask.shape
         state = self.initial(size) if state is None else tree_map(Tensor.float, state)
+        shown = batch.obs
+        if self.training and generator is not None:
+            shown = self.augmented(shown, generator)
         with self.precision():
-            obs = self._normalised(tree_map(lambda x: x.flatten(0, 1), batch.obs))
+            obs = self._normalised(tree_map(lambda x: x.flatten(0, 1), shown))
             tokens = self.encoder(obs)
             states, posterior = self.rssm.observe(
                 state,
@@ -340,6 +344,16 @@ class DreamerV3Model(nn.Module):
         return found.clamp_max(config.max_steps)
 
     # -- images -------------------------------------------------------------------------
+
+    def augmented(self, obs: Observation, generator: torch.Generator) -> Observation:
+        """Observations ``(B, T, ...)`` whose images are moved at random, if so set."""
+        found = dict(obs)
+        for key, channels in self.layout.images.items() if self.config.image_shift else ():
+            last = obs[key].shape[-1] == channels
+            images = obs[key] if last else obs[key].movedim(2, -1)
+            images = shifted(images, self.config.image_shift, generator)
+            found[key] = images if last else images.movedim(-1, 2)
+        return found
 
     def decode(self, state: State) -> Observation:
         """Predicted observations: vectors, and images ``(B, height, width, channels)``."""

@@ -189,6 +189,29 @@ class TestLosses:
         expected = ((found - obs["obs"][0] / 255.0) ** 2).sum((1, 2, 3)).mean()
         assert output.metrics["images"].item() == pytest.approx(expected.item(), rel=1e-4)
 
+    def test_images_are_moved_in_training_alone_and_reconstructed_as_moved(self):
+        sizes = {**TINY, "image_shift": 2}
+        model = make_world_model("dreamer_v3", image_space(16), ACTIONS, **sizes)
+        obs = {"obs": torch.randint(0, 256, (3, 2, 16, 16, 3), dtype=torch.uint8)}
+        draw = torch.Generator().manual_seed(0)
+        moved = model.augmented(obs, draw)["obs"]
+        assert moved.shape == obs["obs"].shape
+        assert not torch.equal(moved, obs["obs"])
+        first = model.augmented({"obs": obs["obs"].movedim(-1, 2)}, draw.manual_seed(0))["obs"]
+        assert torch.equal(first.movedim(2, -1), moved)
+
+        still = make_world_model("dreamer_v3", image_space(16), ACTIONS, **TINY)
+        still.load_state_dict(model.state_dict())
+
+        def loss(of, images, generator):
+            return of.compute_loss(sequences(images, 3, 2), generator=generator).loss
+
+        assert torch.equal(loss(model.eval(), obs, None), loss(still.eval(), obs, None))
+        draw.manual_seed(0)
+        moved = {"obs": model.augmented(obs, draw)["obs"]}
+        again = torch.Generator().manual_seed(0)
+        assert torch.equal(loss(model.train(), obs, again), loss(still.train(), moved, draw))
+
     def test_one_batch_can_be_learned_by_heart(self):
         larger = {**TINY, "depth": 4, "units": 32, "hidden": 32}
         model = make_world_model("dreamer_v3", image_space(16), ACTIONS, **larger, progress=True)
