@@ -37,6 +37,9 @@ class DreamerV3Config:
             and max-pooling, as the authors' code offers too: a third of the time on a CPU.
         vector_layers: of encoder and decoder of vectors.
         reward_layers, continue_layers, progress_layers, imitation_layers: of the heads.
+        ensemble: networks that predict the next latent, for imagined disagreement; 0 for none.
+            Not part of the original.
+        ensemble_hidden: their widths.
         bins: of the two-hot regression; odd.
         unimix: share of a uniform distribution in the categoricals.
         free_nats: KL below this is not trained, per step, summed over the categoricals.
@@ -92,6 +95,8 @@ class DreamerV3Config:
     continue_layers: int = 1
     progress_layers: int = 1
     imitation_layers: int = 2
+    ensemble: int = 0
+    ensemble_hidden: tuple[int, ...] = (128, 128)
     bins: int = 255
     unimix: float = 0.01
     free_nats: float = 1.0
@@ -124,6 +129,8 @@ class DreamerV3Config:
             raise ValueError(f"bins must be odd, so that one of them is 0; got {self.bins}")
         if not 0 < self.reconstructed <= 1:
             raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
+        if self.ensemble < 0 or self.ensemble == 1:
+            raise ValueError(f"ensemble must be 0, or at least 2 to differ, got {self.ensemble}")
         if self.image_shift < 0:
             raise ValueError(f"image_shift must not be negative, got {self.image_shift}")
         if self.imitation_weight < 0:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mbrl_agents.algorithms.dreamer_v3.config import DreamerV3Config
 from mbrl_agents.algorithms.dreamer_v3.decoder import Decoder
 from mbrl_agents.algorithms.dreamer_v3.encoder import Encoder
+from mbrl_agents.algorithms.dreamer_v3.ensemble import LatentEnsemble
+from mbrl_agents.algorithms.dreamer_v3.losses import losses, mean
 from mbrl_agents.algorithms.dreamer_v3.rolling import Rolling
 from mbrl_agents.algorithms.dreamer_v3.rssm import RSSM, State
 from mbrl_agents.data.spaces import action_size, observation_layout
@@ -21,7 +22,6 @@ from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
-from mbrl_agents.nn.returns import lambda_steps
 from mbrl_agents.nn.shift import shifted
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
@@ -105,6 +105,16 @@ class DreamerV3Model(nn.Module):
             self.slow_progress = copy.deepcopy(self.progress).requires_grad_(False)
         if config.imitation_weight:
             self.imitation = head(config.imitation_layers, self.action_size, 1.0)
+        if config.ensemble:
+            self.ensemble = LatentEnsemble(
+                self.feature_size,
+                self.action_size,
+                self.rssm.stoch,
+                self.rssm.classes,
+                hidden=config.ensemble_hidden,
+                members=config.ensemble,
+                generator=generator,
+            )
 
     @torch.no_grad()
     def fit_statistics(self, batch: Batch) -> None:
@@ -119,7 +129,7 @@ class DreamerV3Model(nn.Module):
     # -- the protocol -------------------------------------------------------------------
 
     def initial(self, batch: int) -> State:
-        return self.rssm.initial(batch, self._device)
+        return self.rssm.initial(batch, self.device)
 
     def observe(
         self,
@@ -177,7 +187,7 @@ class DreamerV3Model(nn.Module):
                 reward, continues, steps = self.predict_heads(features)
             else:
                 count = actions.shape[1]
-                if keep_features:
+                if keep_features or self.config.ensemble:
                     features = embedded.new_empty(count, len(actions), self.feature_size)
                 outputs = None if features is None else features.unbind()
                 rolling = Rolling(self.rssm, state, count, heads, outputs)
@@ -186,12 +196,23 @@ class DreamerV3Model(nn.Module):
                 rewards, lasting, to_go = zip(*map(self._outcomes, rolling.outputs()), strict=True)
                 reward, continues = torch.cat(rewards), torch.cat(lasting)
                 steps = torch.cat(to_go) if self.config.progress else None
+            disagreement = None
+            if self.config.ensemble:
+                assert features is not None
+                before = torch.cat([self.rssm.features(state)[None], features[:-1]])
+                disagreement = self._disagreement(before, actions.transpose(0, 1))
         return Rollout(
             None if features is None else features.transpose(0, 1),
             reward.t(),
             continues.t(),
+            disagreement=disagreement,
             steps_to_go=None if steps is None else steps.t(),
         )
+
+    def _disagreement(self, before: Tensor, actions: Tensor) -> Tensor:
+        """``(N, T)`` of the ensemble, at features ``(T, N, F)`` and actions ``(T, N, A)``."""
+        flat = self.ensemble.disagreement(before.flatten(0, 1), actions.flatten(0, 1))
+        return flat.unflatten(0, before.shape[:2]).t()
 
     @property
     def rolls(self) -> bool:
@@ -265,83 +286,19 @@ class DreamerV3Model(nn.Module):
             )
             prior = self.rssm.prior_log_probs(states["deter"])
             features = self.rssm.features(states)
-            parts = self._losses(batch, obs, features, posterior, prior, generator)
+            parts = losses(self, batch, obs, features, posterior, prior, generator)
         metrics = {name: value.detach() for name, (value, _) in parts.items()}
         total = torch.stack([value * weight for value, weight in parts.values()]).sum()
         with torch.no_grad():
             weight = batch.mask.float()
             metrics["loss"] = total.detach()
-            metrics["posterior_entropy"] = _mean(entropy(posterior).sum(-1), weight)
-            metrics["prior_entropy"] = _mean(entropy(prior).sum(-1), weight)
+            metrics["posterior_entropy"] = mean(entropy(posterior).sum(-1), weight)
+            metrics["prior_entropy"] = mean(entropy(prior).sum(-1), weight)
             # Beside the two KL losses, which free nats bound from below.
-            metrics["kl"] = _mean(kl_divergence(posterior, prior), weight)
+            metrics["kl"] = mean(kl_divergence(posterior, prior), weight)
             metrics["latent_use"], metrics["latent_live"] = latent_use(posterior, weight)
             detached = tree_map(lambda x: x.detach().float(), states)
         return ModelOutput(total, metrics, detached, features.float())
-
-    def _losses(
-        self,
-        batch: Batch,
-        obs: Observation,
-        features: Tensor,
-        posterior: Tensor,
-        prior: Tensor,
-        generator: torch.Generator | None,
-    ) -> dict[str, tuple[Tensor, float]]:
-        """Every part of the loss and its weight (equations 4 and 5)."""
-        config = self.config
-        seen = batch.mask.float()
-        drawn = self._drawn(seen.numel(), generator)
-        weight = {"vectors": seen.flatten(), "images": seen.flatten()}
-        if drawn is not None:
-            weight["images"] = weight["images"][drawn]
-        parts = {
-            name: (_mean(value, weight[name]), config.reconstruction_weight)
-            for name, value in self.decoder.losses(features.flatten(0, 1), obs, drawn).items()
-        }
-        reward = TwoHot(self.reward(features)).loss(batch.reward)
-        parts["reward"] = _mean(reward, seen), config.reward_weight
-        goes_on = (~batch.terminal).float() * config.discount
-        ends = F.binary_cross_entropy_with_logits(
-            self.continues(features)[..., 0].float(), goes_on, reduction="none"
-        )
-        parts["continue"] = _mean(ends, seen), config.continue_weight
-        if config.progress:
-            target = self._steps_target(batch, features)
-            known, target = target.isfinite(), target.nan_to_num(0.0)
-            guess = TwoHot(self.progress(features))
-            tau = config.steps_expectile
-            lean = torch.where(guess.mean.detach() < target, 2 * tau, 2 * (1 - tau))
-            off = guess.loss(target) * lean
-            parts["progress"] = _mean(off, seen * known), config.progress_weight
-        if config.imitation_weight:
-            shown = batch.label.isfinite().all(-1)
-            label = torch.where(shown[..., None], batch.label, 0.0)
-            action = torch.tanh(self.imitation(features).float())
-            off = F.smooth_l1_loss(action, label, reduction="none", beta=0.1).sum(-1)
-            parts["imitation"] = _mean(off, seen * shown), config.imitation_weight
-        # Free nats bound each step's sum over the categoricals, not each categorical.
-        dynamics = kl_divergence(posterior.detach(), prior).clamp_min(config.free_nats)
-        representation = kl_divergence(posterior, prior.detach()).clamp_min(config.free_nats)
-        parts["dynamics"] = _mean(dynamics, seen), config.dynamics_weight
-        parts["representation"] = _mean(representation, seen), config.representation_weight
-        return parts
-
-    @torch.no_grad()
-    def _steps_target(self, batch: Batch, features: Tensor) -> Tensor:
-        """Steps to go ``(B, T)`` that the head is to learn; NaN where nothing is known."""
-        config, steps = self.config, batch.steps_to_go
-        if not config.bootstrap:
-            if config.failures_count:
-                steps = steps.nan_to_num(nan=config.max_steps)
-            return steps.clamp_max(config.max_steps)
-        if self.training:
-            pairs = zip(self.slow_progress.parameters(), self.progress.parameters(), strict=True)
-            for slow, fast in pairs:
-                slow.lerp_(fast, config.slow_rate)
-        guess = TwoHot(self.slow_progress(features)).mean.clamp(0.0, config.max_steps)
-        found = lambda_steps(guess, steps == 0, batch.is_last, config.trace)
-        return found.clamp_max(config.max_steps)
 
     # -- images -------------------------------------------------------------------------
 
@@ -364,7 +321,7 @@ class DreamerV3Model(nn.Module):
     # -- inside -------------------------------------------------------------------------
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return self.rssm.gates.bias.device
 
     def _normalised(self, obs: Mapping[str, Tensor], *, back: bool = False) -> Observation:
@@ -376,25 +333,12 @@ class DreamerV3Model(nn.Module):
         parts = changed.split(list(self.layout.vectors.values()), 1)
         return {**obs, **dict(zip(self.layout.vectors, parts, strict=True))}
 
-    def _drawn(self, count: int, generator: torch.Generator | None) -> Tensor | None:
-        """Rows of a flat training batch whose images are decoded; None for all."""
-        if generator is None or self.config.reconstructed == 1 or not self.layout.images:
-            return None
-        keep = max(1, round(self.config.reconstructed * count))
-        order = torch.rand(count, generator=generator, device=generator.device)
-        return order.topk(keep).indices.to(self._device)
-
     def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor | None:
         if generator is None:
             return None
-        return gumbel((*shape, self.rssm.stoch, self.rssm.classes), generator, self._device)
+        return gumbel((*shape, self.rssm.stoch, self.rssm.classes), generator, self.device)
 
     def precision(self) -> torch.autocast:
         """The context its products are computed in."""
         half = self.config.dtype == "bfloat16"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=half)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)

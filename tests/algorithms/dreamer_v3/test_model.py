@@ -317,3 +317,55 @@ class TestLosses:
         output.loss.backward()
         assert model.imitation[-1].weight.grad.any()
         assert model.encoder.vectors[0].linear.weight.grad.isfinite().all()
+
+
+class TestEnsemble:
+    def test_members_that_agree_say_so(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY, ensemble=3)
+        features = torch.randn(6, model.feature_size)
+        action = torch.rand(6, 7) * 2 - 1
+        found = model.ensemble.disagreement(features, action)
+        probs = model.ensemble.log_probs(features, action).exp()
+        expected = probs.std(0, correction=0).square().sum(-1).mean(-1).sqrt()
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert (found > 0).all()
+        with torch.no_grad():
+            for parameter in model.ensemble.parameters():
+                parameter.copy_(parameter[:1].expand_as(parameter).clone())
+        assert (model.ensemble.disagreement(features, action) < 1e-4).all()
+
+    def test_imagined_disagreement_belongs_to_the_state_before_and_the_action(self):
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY, ensemble=3)
+        state = model.initial(2)
+        actions = torch.rand(2, 4, 7) * 2 - 1
+        with torch.no_grad():
+            quick = model.imagine(state, actions)
+        slow = model.imagine(state, actions)  # by its modules, for a gradient
+        assert torch.allclose(quick.disagreement, slow.disagreement, atol=1e-5)
+        assert quick.disagreement.shape == (2, 4)
+        for step in range(4):
+            expected = model.ensemble.disagreement(model.features(state), actions[:, step])
+            assert torch.allclose(quick.disagreement[:, step], expected, atol=1e-5)
+            state = model.imagine_step(state, actions[:, step])
+
+    def test_it_learns_what_comes_next_and_doubts_what_it_has_not_seen(self):
+        sizes = {**TINY, "ensemble": 4, "ensemble_hidden": (32,)}
+        model = make_world_model("dreamer_v3", VECTOR, ACTIONS, **sizes)
+        batch = sequences(vectors(8, 10), 8, 10)
+        batch.obs["obs"][:] = batch.prev_action  # a world that does what it is told
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(300):
+            output = model.compute_loss(batch)
+            optimizer.zero_grad()
+            output.loss.backward()
+            optimizer.step()
+        features = output.features.detach()[:, :-1].flatten(0, 1)
+        known = batch.prev_action[:, 1:].flatten(0, 1)
+        draw = torch.Generator().manual_seed(1)
+        unknown = 10 * (torch.rand(known.shape, generator=draw) * 2 - 1)
+        doubt = model.ensemble.disagreement
+        assert doubt(features, known).mean() < 0.5 * doubt(features, unknown).mean()
+
+    def test_a_single_member_cannot_differ(self):
+        with pytest.raises(ConfigError, match="at least 2"):
+            make_world_model("dreamer_v3", VECTOR, ACTIONS, **TINY, ensemble=1)

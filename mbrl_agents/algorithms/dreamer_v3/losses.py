@@ -1,0 +1,114 @@
+"""What DreamerV3's world model is trained on (Hafner et al. 2023, arXiv:2301.04104)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mbrl_agents.nn.categorical import kl_divergence
+from mbrl_agents.nn.returns import lambda_steps
+from mbrl_agents.nn.symlog import TwoHot
+from mbrl_agents.protocols import Batch, Observation
+
+if TYPE_CHECKING:
+    from mbrl_agents.algorithms.dreamer_v3.model import DreamerV3Model
+
+
+def losses(
+    model: DreamerV3Model,
+    batch: Batch,
+    obs: Observation,
+    features: Tensor,
+    posterior: Tensor,
+    prior: Tensor,
+    generator: torch.Generator | None,
+) -> dict[str, tuple[Tensor, float]]:
+    """Every part of the loss and its weight (equations 4 and 5), by name.
+
+    Args:
+        model: whose.
+        batch: ``(B, T, ...)``.
+        obs: its observations as the model reads them, ``(B T, ...)``.
+        features: ``(B, T, F)`` of the posterior's states, with their gradient.
+        posterior, prior: log-probabilities ``(B, T, G, n)``.
+        generator: draws the images that are decoded; None decodes all.
+    """
+    config = model.config
+    seen = batch.mask.float()
+    drawn = _drawn(model, seen.numel(), generator)
+    weight = {"vectors": seen.flatten(), "images": seen.flatten()}
+    if drawn is not None:
+        weight["images"] = weight["images"][drawn]
+    parts = {
+        name: (mean(value, weight[name]), config.reconstruction_weight)
+        for name, value in model.decoder.losses(features.flatten(0, 1), obs, drawn).items()
+    }
+    reward = TwoHot(model.reward(features)).loss(batch.reward)
+    parts["reward"] = mean(reward, seen), config.reward_weight
+    goes_on = (~batch.terminal).float() * config.discount
+    ends = F.binary_cross_entropy_with_logits(
+        model.continues(features)[..., 0].float(), goes_on, reduction="none"
+    )
+    parts["continue"] = mean(ends, seen), config.continue_weight
+    if config.progress:
+        target = _steps_target(model, batch, features)
+        known, target = target.isfinite(), target.nan_to_num(0.0)
+        guess = TwoHot(model.progress(features))
+        tau = config.steps_expectile
+        lean = torch.where(guess.mean.detach() < target, 2 * tau, 2 * (1 - tau))
+        off = guess.loss(target) * lean
+        parts["progress"] = mean(off, seen * known), config.progress_weight
+    if config.imitation_weight:
+        shown = batch.label.isfinite().all(-1)
+        label = torch.where(shown[..., None], batch.label, 0.0)
+        action = torch.tanh(model.imitation(features).float())
+        off = F.smooth_l1_loss(action, label, reduction="none", beta=0.1).sum(-1)
+        parts["imitation"] = mean(off, seen * shown), config.imitation_weight
+    if config.ensemble:
+        before, action = features[:, :-1].flatten(0, 1), batch.prev_action[:, 1:].flatten(0, 1)
+        off = model.ensemble.loss(before, action, posterior[:, 1:].exp().flatten(0, 1))
+        within = (seen * ~batch.is_first)[:, 1:].flatten()
+        parts["ensemble"] = mean(off, within), 1.0
+    # Free nats bound each step's sum over the categoricals, not each categorical.
+    dynamics = kl_divergence(posterior.detach(), prior).clamp_min(config.free_nats)
+    representation = kl_divergence(posterior, prior.detach()).clamp_min(config.free_nats)
+    parts["dynamics"] = mean(dynamics, seen), config.dynamics_weight
+    parts["representation"] = mean(representation, seen), config.representation_weight
+    return parts
+
+
+@torch.no_grad()
+def _steps_target(model: DreamerV3Model, batch: Batch, features: Tensor) -> Tensor:
+    """Steps to go ``(B, T)`` that the head is to learn; NaN where nothing is known."""
+    config, steps = model.config, batch.steps_to_go
+    if not config.bootstrap:
+        if config.failures_count:
+            steps = steps.nan_to_num(nan=config.max_steps)
+        return steps.clamp_max(config.max_steps)
+    if model.training:
+        pairs = zip(model.slow_progress.parameters(), model.progress.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast, config.slow_rate)
+    guess = TwoHot(model.slow_progress(features)).mean.clamp(0.0, config.max_steps)
+    found = lambda_steps(guess, steps == 0, batch.is_last, config.trace)
+    return found.clamp_max(config.max_steps)
+
+
+def _drawn(model: DreamerV3Model, count: int, generator: torch.Generator | None) -> Tensor | None:
+    """Rows of a flat training batch whose images are decoded; None for all."""
+    share = model.config.reconstructed
+    if generator is None or share == 1 or not model.layout.images:
+        return None
+    order = torch.rand(count, generator=generator, device=generator.device)
+    return order.topk(max(1, round(share * count))).indices.to(model.device)
+
+
+def mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean."""
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+__all__ = ["losses", "mean"]
