@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,15 @@ def lambda_returns(
     return torch.stack(returns[:0:-1], 1)
 
 
-def lambda_steps(guess: Tensor, success: Tensor, last: Tensor, mix: float) -> Tensor:
+def lambda_steps(
+    guess: Tensor,
+    success: Tensor,
+    last: Tensor,
+    mix: float,
+    *,
+    failed: Tensor | None = None,
+    most: float = math.inf,
+) -> Tensor:
     """Steps to go of each state, bootstrapped from those that follow it: TD(lambda).
 
     Args:
@@ -38,19 +48,27 @@ def lambda_steps(guess: Tensor, success: Tensor, last: Tensor, mix: float) -> Te
         success: ``(..., T)`` whether a state is the end that steps are counted to.
         last: ``(..., T)`` whether what follows a state belongs to another episode.
         mix: lambda, in [0, 1]: 0 looks one step ahead, 1 as far as the sequence goes.
+        failed: ``(..., T)`` whether the episode ended here for good without success; None for
+            nowhere.
+        most: control steps that such an end counts as; all targets are at most that.
 
     Returns:
-        ``(..., T)`` targets: 0 at success, NaN at other states of which nothing follows.
+        ``(..., T)`` targets: 0 at success, ``most`` at a failure, NaN at other states of which
+        nothing follows.
     """
-    target = torch.where(success[..., -1], 0.0, torch.nan).to(guess.dtype)
+    ends = torch.where(success, 0.0, torch.nan).to(guess.dtype)
+    if failed is not None:
+        ends = torch.where(failed & ~success, most, ends)
+    is_end = ~ends.isnan()
+    target = ends[..., -1]
     targets = [target]
     for t in reversed(range(guess.shape[-1] - 1)):
         known = target.isfinite()
         mixed = guess[..., t + 1].lerp(target.nan_to_num(0.0), mix)
         follows = torch.where(known, mixed, guess[..., t + 1])
-        follows = torch.where(success[..., t + 1], 0.0, follows)
-        target = torch.where(last[..., t], torch.nan, follows + 1.0)
-        target = torch.where(success[..., t], 0.0, target)
+        follows = torch.where(is_end[..., t + 1], ends[..., t + 1], follows)
+        target = torch.where(last[..., t], torch.nan, (follows + 1.0).clamp_max(most))
+        target = torch.where(is_end[..., t], ends[..., t], target)
         targets.append(target)
     return torch.stack(targets[::-1], -1)
 

@@ -43,3 +43,14 @@ def test_nothing_flows_over_the_end_of_an_episode():
     assert target[0, 0] == 1 + 9
     assert target[0, 1].isnan()
     assert target[0, 2:].tolist() == [2.0, 1.0, 0.0]
+
+
+def test_an_end_without_success_is_as_far_from_it_as_can_be():
+    ends = at(3)
+    target = lambda_steps(GUESS, NEVER, ends, 1.0, failed=ends, most=50.0)
+    assert target[0, :4].tolist() == [50.0, 50.0, 50.0, 50.0]
+    assert target[0, 4].isnan()
+    # A success ends the episode too.
+    assert lambda_steps(GUESS, ends, ends, 1.0, failed=ends, most=50.0)[0, 3] == 0
+    half = lambda_steps(GUESS, NEVER, ends, 0.5, failed=ends, most=50.0)
+    assert half[0, 1] == pytest.approx(1 + (8 + 50) / 2)

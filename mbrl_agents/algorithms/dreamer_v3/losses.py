@@ -93,8 +93,14 @@ def _steps_target(model: DreamerV3Model, batch: Batch, features: Tensor) -> Tens
         for slow, fast in pairs:
             slow.lerp_(fast, config.slow_rate)
     guess = TwoHot(model.slow_progress(features)).mean.clamp(0.0, config.max_steps)
-    found = lambda_steps(guess, steps == 0, batch.is_last, config.trace)
-    return found.clamp_max(config.max_steps)
+    return lambda_steps(
+        guess,
+        steps == 0,
+        batch.is_last,
+        config.trace,
+        failed=batch.terminal,
+        most=config.max_steps,
+    )
 
 
 def _drawn(model: DreamerV3Model, count: int, generator: torch.Generator | None) -> Tensor | None:

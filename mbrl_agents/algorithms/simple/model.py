@@ -289,9 +289,14 @@ class SimpleWorldModel(nn.Module):
         left = self.slow_progress.each(reached)[..., 0] * self.config.steps_scale  # (E, B, T)
         follows = torch.cat([data.mask[:, :, 1:], torch.zeros_like(data.mask[:, :, :1])], 2)
         found = lambda_steps(
-            left.clamp(0.0, most), data.steps_to_go == 0, ~follows, self.config.trace
+            left.clamp(0.0, most),
+            data.steps_to_go == 0,
+            ~follows,
+            self.config.trace,
+            failed=data.terminated,
+            most=most,
         )
-        return found.clamp_max(most) / self.config.steps_scale
+        return found / self.config.steps_scale
 
     # -- inside -------------------------------------------------------------------------
 
