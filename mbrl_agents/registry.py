@@ -195,6 +195,7 @@ WORLD_MODELS = {
     "dreamer_v1": component("algorithms.dreamer_v1", "DreamerV1Model", "DreamerV1Config"),
     "dreamer_v2": component("algorithms.dreamer_v2", "DreamerV2Model", "DreamerV2Config"),
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
+    "mbpo": component("algorithms.mbpo", "MBPOModel"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
 }
 PLANNERS = {
@@ -254,6 +255,23 @@ def _dreamer(name: str, summary: str, version: int, **others: Any) -> AgentMetho
         sections=sections,
         demonstrations=False,
         cost=350.0,
+        **others,
+    )
+
+
+def _mbpo(name: str, summary: str, **others: Any) -> AgentMethod:
+    package = "mbrl_agents.algorithms.mbpo"
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:MBPO",
+        sections={
+            "world_model": f"{package}:MBPOModelConfig",
+            "model_free": "mbrl_agents.training.model_free:ModelFreeConfig",
+            "training": f"{package}:MBPOTrainingConfig",
+        },
+        demonstrations=False,
+        cost=250.0,
         **others,
     )
 
@@ -343,6 +361,22 @@ METHODS: dict[str, Method] = {
             2,
             planner="cem",
             objective="return",
+        ),
+        _mbpo(
+            "mbpo",
+            "MBPO: SAC or DQN on real transitions and short rollouts of an ensemble",
+        ),
+        _mbpo(
+            "mbpo-cem",
+            "MBPO acting by CEM around its policy's plan",
+            planner="policy-guided-cem",
+            objective="return",
+        ),
+        BaselineMethod(
+            "sb3-dqn",
+            "Stable-Baselines3 DQN",
+            target="stable_baselines3:DQN",
+            sections={"baseline": "mbrl_agents.agents.sb3:DQNSettings"},
         ),
         BaselineMethod(
             "sb3-sac",

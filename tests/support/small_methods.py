@@ -29,7 +29,7 @@ OBSERVATIONS = {"vectors": VECTORS, "images": IMAGES}
 BOX = spaces.Box(np.array([-2.0, 0.0, -1.0]), np.array([1.0, 4.0, 1.0]), dtype=np.float64)
 ACTIONS = {"box": BOX, "discrete": spaces.Discrete(4, start=1)}
 
-UNREAD: dict[str, tuple[str, ...]] = {"simple": ("images",)}
+UNREAD: dict[str, tuple[str, ...]] = {"mbpo": ("images",), "simple": ("images",)}
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
 
 SIZES: dict[str, Any] = {
@@ -42,6 +42,10 @@ SIZES: dict[str, Any] = {
     "classes": 4,
     "depth": 2,
     "ensemble": 2,
+    "members": 2,
+    "elites": 2,
+    "end_hidden": 8,
+    "rollouts": 8,
     "batch_size": 2,
     "policy_batch_size": 8,
     "sequence_length": 4,
