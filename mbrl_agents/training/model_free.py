@@ -125,7 +125,8 @@ class ModelFree(nn.Module):
             "learning_rate": config.learning_rate,
             "gamma": config.discount,
             "tau": config.tau,
-            "policy_kwargs": {"net_arch": list(config.hidden)},
+            # One call for all weights: of small networks the optimiser is most of the cost.
+            "policy_kwargs": {"net_arch": list(config.hidden), "optimizer_kwargs": {"fused": True}},
             "device": "cpu",
             "_init_setup_model": False,
         }

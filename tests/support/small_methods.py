@@ -29,8 +29,15 @@ OBSERVATIONS = {"vectors": VECTORS, "images": IMAGES}
 BOX = spaces.Box(np.array([-2.0, 0.0, -1.0]), np.array([1.0, 4.0, 1.0]), dtype=np.float64)
 ACTIONS = {"box": BOX, "discrete": spaces.Discrete(4, start=1)}
 
-UNREAD: dict[str, tuple[str, ...]] = {"mbpo": ("images",), "simple": ("images",)}
+UNREAD: dict[str, tuple[str, ...]] = {
+    "dreamer_lite": ("images",),
+    "mbpo": ("images",),
+    "simple": ("images",),
+}
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
+
+MARKOV = {"dreamer_lite", "mbpo"}
+"""World models that remember nothing beside the latest observation."""
 
 SIZES: dict[str, Any] = {
     "deter": 16,

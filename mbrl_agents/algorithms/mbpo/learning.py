@@ -12,8 +12,9 @@ from torch import Tensor
 from mbrl_agents.algorithms.mbpo.config import MBPOTrainingConfig
 from mbrl_agents.algorithms.mbpo.model import MBPOModel
 from mbrl_agents.data.buffer import SequenceBuffer
-from mbrl_agents.data.transitions import Transitions, draw_transitions, mixed, share
+from mbrl_agents.data.transitions import Transitions, draw_transitions, share
 from mbrl_agents.protocols import Metrics, Schedule
+from mbrl_agents.training.checkpoints import under
 from mbrl_agents.training.model_free import ModelFree
 from mbrl_agents.training.phase import ModulePhase
 
@@ -22,6 +23,9 @@ HELD_OUT = 512
 
 STATISTICS = 5000
 """Transitions that the normalisers are set from, likewise."""
+
+AT_ONCE = 32
+"""Updates of the learner that real transitions are drawn for in one go, which costs the least."""
 
 POISSON = np.cumsum(np.exp(-1.0) / np.array([1.0, 1.0, 2.0, 6.0, 24.0, 120.0]))
 """Cumulative probabilities of 0, 1, 2, ... for a mean of 1."""
@@ -50,7 +54,7 @@ class ModelPhase(ModulePhase):
         )
         super().__init__("model", schedule, {"world_model": model}, seed=seed, length=2)
         self.config, self.model, self.seed = config, model, seed
-        self.optimizers = {"model": torch.optim.Adam(model.decayed(), lr=config.learning_rate)}
+        self.optimizers = {"model": torch.optim.Adam(model.decayed(), lr=config.learning_rate, fused=True)}
         self.turn = 0
         self.best: dict[str, Tensor] = {}
         self.best_error = torch.full((model.config.members,), torch.inf)
@@ -124,8 +128,8 @@ class ModelPhase(ModulePhase):
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         super().restore(tensors, meta)
-        found = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
-        self.best = {name: value.to(self.device) for name, value in found.items()}
+        best = under(tensors, "best/")
+        self.best = {name: value.to(self.device) for name, value in best.items()}
         self.best_error, self.turn = tensors["best_error"], int(meta["turn"])
 
 
@@ -188,10 +192,6 @@ class RolloutPhase(ModulePhase):
             "reward": new.reward.mean(),
         }
 
-    def __getitem__(self, key: slice) -> Transitions:
-        assert self.imagined is not None
-        return self.imagined[key]
-
     def draw(self, size: int, generator: torch.Generator) -> Transitions:
         """``size`` imagined transitions, with replacement."""
         assert self.imagined is not None
@@ -200,15 +200,11 @@ class RolloutPhase(ModulePhase):
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, meta = super().tensors()
-        if self.imagined is not None:
-            tensors |= {f"imagined/{name}": value for name, value in vars(self.imagined).items()}
-        return tensors, {**meta, "sizes": self.sizes}
+        return tensors | _packed("imagined", self.imagined), {**meta, "sizes": self.sizes}
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         super().restore(tensors, meta)
-        prefix = "imagined/"
-        found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        self.imagined = Transitions(**found).to(self.device) if found else None
+        self.imagined = _unpacked("imagined", tensors, self.device)
         self.sizes = list(meta["sizes"])
 
 
@@ -240,19 +236,54 @@ class PolicyPhase(ModulePhase):
         super().__init__("policy", schedule, {"policy": learner}, seed=seed, length=2)
         self.config, self.model, self.learner, self.rollouts = config, model, learner, rollouts
         self.optimizers = learner.optimizers
+        self.left = 0  # updates of the turn
+        self.waiting: Transitions | None = None  # real ones, drawn for several updates at once
+
+    def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
+        self.left, self.waiting = updates, None
 
     def update(self, buffer: SequenceBuffer) -> Metrics:
         size, parts = self.learner.config.batch_size, list[Transitions]()
         imagining = self.rollouts is not None and self.rollouts.imagined is not None
         real = round(self.config.real_ratio * size) if imagining else size
         if real:
-            stack = self.model.layout.stacked_vectors
-            parts.append(draw_transitions(buffer, real, stack, self.batches)[0].to(self.device))
+            parts.append(self._real(buffer, real))
         if real < size:
             assert self.rollouts is not None
             parts.append(self.rollouts.draw(size - real, self.batches))
         self.updates += 1
+        self.left -= 1
         return self.learner.update(Transitions.cat(parts), self.drawing())
 
+    def _real(self, buffer: SequenceBuffer, size: int) -> Transitions:
+        if self.waiting is None or len(self.waiting) < size:
+            count = size * max(1, min(self.left, AT_ONCE))
+            stack = self.model.layout.stacked_vectors
+            self.waiting = draw_transitions(buffer, count, stack, self.batches)[0].to(self.device)
+        found, self.waiting = self.waiting[:size], self.waiting[size:]
+        return found
 
-__all__ = ["ModelPhase", "PolicyPhase", "RolloutPhase", "mixed"]
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, meta = super().tensors()
+        return tensors | _packed("waiting", self.waiting), {**meta, "left": self.left}
+
+    def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        super().restore(tensors, meta)
+        self.left = int(meta["left"])
+        self.waiting = _unpacked("waiting", tensors, self.device)
+
+
+def _packed(name: str, data: Transitions | None) -> dict[str, Tensor]:
+    """Transitions as named tensors, none without."""
+    return {} if data is None else {f"{name}/{key}": value for key, value in vars(data).items()}
+
+
+def _unpacked(
+    name: str, tensors: Mapping[str, Tensor], device: torch.device
+) -> Transitions | None:
+    """What `_packed` was given."""
+    found = under(tensors, f"{name}/")
+    return Transitions(**found).to(device) if found else None
+
+
+__all__ = ["ModelPhase", "PolicyPhase", "RolloutPhase"]

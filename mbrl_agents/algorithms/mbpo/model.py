@@ -132,10 +132,6 @@ class MBPOModel(nn.Module):
             for key, part in zip(self.layout.vectors, parts, strict=True)
         }
 
-    def members(self, state: State) -> list[State]:
-        """The same state for each elite to imagine alone; see `as_member`."""
-        return [state for _ in self.elites]
-
     # -- prediction ---------------------------------------------------------------------
 
     def predict(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
