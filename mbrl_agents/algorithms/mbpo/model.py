@@ -123,14 +123,11 @@ class MBPOModel(nn.Module):
             torch.stack(rewards, 1),
             1.0 - torch.stack(ends, 1),
             disagreement=torch.stack(spreads, 1) if spreads else None,
+            bounds=self._bounds(state["obs"], actions) if keep_features and spreads else None,
         )
 
     def decode(self, state: State) -> Observation:
-        parts = state["obs"].split(list(self.layout.vectors.values()), -1)
-        return {
-            key: part.reshape(len(part), *self.shapes[key])
-            for key, part in zip(self.layout.vectors, parts, strict=True)
-        }
+        return self._split(state["obs"])
 
     # -- prediction ---------------------------------------------------------------------
 
@@ -245,6 +242,26 @@ class MBPOModel(nn.Module):
         return [*groups, {"params": bounds, "weight_decay": 0.0}]
 
     # -- inside -------------------------------------------------------------------------
+
+    def _bounds(self, obs: Tensor, actions: Tensor) -> tuple[Observation, Observation]:
+        """Lowest and highest of what each elite predicts from its own predictions."""
+        each, low, high = obs.expand(self.config.members, *obs.shape), [], []
+        for step in range(actions.shape[1]):
+            action = actions[:, step].expand(self.config.members, *actions[:, step].shape)
+            mean, _ = self._bounded(self.dynamics.each(self._joined(each, action)))
+            each = each + self.changes.inverse(mean)[..., :-1]
+            elite = each.index_select(0, self.elites)
+            low.append(elite.amin(0))
+            high.append(elite.amax(0))
+        return self._split(torch.stack(low, 1)), self._split(torch.stack(high, 1))
+
+    def _split(self, obs: Tensor) -> Observation:
+        """``(..., D)`` by key, in the shapes of the observation space."""
+        parts = obs.split(list(self.layout.vectors.values()), -1)
+        return {
+            key: part.reshape(*obs.shape[:-1], *self.shapes[key])
+            for key, part in zip(self.layout.vectors, parts, strict=True)
+        }
 
     def _joined(self, obs: Tensor, action: Tensor) -> Tensor:
         return torch.cat([self.inputs(obs), action.clamp(-1.0, 1.0)], -1)
