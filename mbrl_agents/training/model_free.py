@@ -30,6 +30,8 @@ from mbrl_agents.protocols import Metrics
 class ModelFreeConfig:
     """Settings of `ModelFree`; what is not named here stays at Stable-Baselines3's default.
 
+    The defaults are for small tasks on a CPU.
+
     Attributes:
         hidden: widths of the hidden layers.
         learning_rate: of all its optimisers.
@@ -42,11 +44,11 @@ class ModelFreeConfig:
         entropy: of SAC, the entropy aimed at, per action dimension in nats.
     """
 
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4
-    batch_size: int = 256
+    hidden: tuple[int, ...] = (128, 128)
+    learning_rate: float = 1e-3
+    batch_size: int = 128
     discount: float = 0.99
-    tau: float = 0.005
+    tau: float = 0.01
     double: bool = True
     epsilon: float = 0.05
     entropy: float = -1.0

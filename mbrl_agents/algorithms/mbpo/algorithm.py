@@ -55,7 +55,7 @@ class MBPO(LatentAlgorithm):
             generator=generator,
         )
         self.world_model = self.model
-        self.modules = {"world_model": self.model, "policy": self.learner}
+        self.modules = {"world_model": self.model, "learner": self.learner}
         self.prior = LearnedPrior(self.learner)
         self.value = self.learner.values
         rollouts, phases = None, list[Phase]()

@@ -158,7 +158,7 @@ class RolloutPhase(ModulePhase):
             every=config.rollout_every,
             first=1,
         )
-        modules = {"world_model": model, "policy": learner}
+        modules = {"world_model": model, "learner": learner}
         super().__init__("rollouts", schedule, modules, seed=seed, length=2)
         self.config, self.model, self.learner = config, model, learner
         self.imagined: Transitions | None = None
@@ -233,7 +233,7 @@ class PolicyPhase(ModulePhase):
             start=config.random_steps,
             per_turn=config.updates_per_step,
         )
-        super().__init__("policy", schedule, {"policy": learner}, seed=seed, length=2)
+        super().__init__("policy", schedule, {"learner": learner}, seed=seed, length=2)
         self.config, self.model, self.learner, self.rollouts = config, model, learner, rollouts
         self.optimizers = learner.optimizers
         self.left = 0  # updates of the turn
