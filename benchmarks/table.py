@@ -179,8 +179,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         )
     if any(entry.get("checks") for entry in finished):
         parts.append(
-            "Checks are fresh episodes of the agent as it is after so many steps; held: the mean of "
-            "three checks in a row reached the target, counted to the last of them."
+            "Checks are fresh episodes of the agent as it is after so many steps; held: the means "
+            "of three checks in a row reached the target, counted to the last of them."
         )
     own = "Train seconds hold a row's own environment steps"
     if summary["data"]:

@@ -56,7 +56,9 @@ class DQNSettings:
 
     def notes(self) -> list[str]:
         """What has to be known to compare its budget with those of others."""
-        return [f"gradient steps per environment steps: {self.gradient_steps} per {self.train_freq}"]
+        return [
+            f"gradient steps per environment steps: {self.gradient_steps} per {self.train_freq}"
+        ]
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,7 @@ def imagine(
         limit = info.spec.limit if own else None
         found: Any = []
         if folders:
-            found = read_run_episodes(
-                folders, info.spec.env_kwargs, limit, agent.observation_space
-            )
+            found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
         else:
             agent.load_experience(run)
         summary = show_imagination(

@@ -183,7 +183,9 @@ def imagine_windows(
             for name in OUTCOMES
             if (predicted := getattr(rollout, name)) is not None
         },
-        bounds={} if rollout.bounds is None else {
+        bounds={}
+        if rollout.bounds is None
+        else {
             key: (
                 _stacked(rollout.bounds[0][key].unbind(1), over),
                 _stacked(rollout.bounds[1][key].unbind(1), over),

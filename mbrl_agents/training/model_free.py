@@ -222,9 +222,7 @@ class ModelFree(nn.Module):
         best = self.policy.q_net(obs).argmax(-1)
         if explore and generator is not None:
             device = generator.device
-            random = torch.randint(
-                self.action_size, best.shape, generator=generator, device=device
-            )
+            random = torch.randint(self.action_size, best.shape, generator=generator, device=device)
             swap = torch.rand(best.shape, generator=generator, device=device)
             best = torch.where(
                 (swap < self.config.epsilon).to(best.device), random.to(best.device), best

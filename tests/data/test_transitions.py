@@ -64,9 +64,7 @@ def test_the_generator_decides_and_names_stay_when_more_is_recorded():
     buffer = filled()
 
     def named(seed: int) -> dict[float, int]:
-        data, names = draw_transitions(
-            buffer, 300, stack, torch.Generator().manual_seed(seed)
-        )
+        data, names = draw_transitions(buffer, 300, stack, torch.Generator().manual_seed(seed))
         return dict(zip(data.obs[:, 0].tolist(), names.tolist(), strict=True))
 
     before = named(0)

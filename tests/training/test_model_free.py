@@ -85,9 +85,10 @@ def test_the_target_of_dqn_is_what_the_papers_say(double):
     losses = []
     for i in range(len(batch)):
         with torch.no_grad():
-            online, slow = policy.q_net(batch.next_obs[i : i + 1])[0], policy.q_net_target(
-                batch.next_obs[i : i + 1]
-            )[0]
+            online, slow = (
+                policy.q_net(batch.next_obs[i : i + 1])[0],
+                policy.q_net_target(batch.next_obs[i : i + 1])[0],
+            )
             best = slow[online.argmax()] if double else slow.max()
             target = batch.reward[i] + (0.0 if batch.terminal[i] else 0.99) * best
             value = policy.q_net(batch.obs[i : i + 1])[0, batch.action[i].argmax()]

@@ -153,24 +153,21 @@ class Learning:
         """
         config, discrete = self.config, self.actor.discrete
         states, actions, rewards, lives = [z], [], [], []
-        with frozen(self.model), frozen(self.critic):
-            with torch.set_grad_enabled(not discrete):
-                for _ in range(config.horizon):
-                    action = self.actor.act(states[-1], generator)
-                    reward, goes_on = self.model.outcome(states[-1], action)
-                    step = self.model.imagine_step(
-                        {"z": states[-1]}, action, generator=generator
-                    )
-                    states.append(step["z"])
-                    actions.append(action)
-                    rewards.append(reward)
-                    lives.append(goes_on)
-                features = torch.stack(states, 1)  # (N, H + 1, L)
-                live = config.discount * torch.stack(lives, 1)  # (N, H)
-                slow = self.critic.slow(features)
-                returns = lambda_returns(
-                    torch.stack(rewards, 1), live, slow[:, 1:], slow[:, -1], config.lambda_
-                )
+        with frozen(self.model), frozen(self.critic), torch.set_grad_enabled(not discrete):
+            for _ in range(config.horizon):
+                action = self.actor.act(states[-1], generator)
+                reward, goes_on = self.model.outcome(states[-1], action)
+                step = self.model.imagine_step({"z": states[-1]}, action, generator=generator)
+                states.append(step["z"])
+                actions.append(action)
+                rewards.append(reward)
+                lives.append(goes_on)
+            features = torch.stack(states, 1)  # (N, H + 1, L)
+            live = config.discount * torch.stack(lives, 1)  # (N, H)
+            slow = self.critic.slow(features)
+            returns = lambda_returns(
+                torch.stack(rewards, 1), live, slow[:, 1:], slow[:, -1], config.lambda_
+            )
         before = features[:, :-1].detach()
         reached = torch.cat([torch.ones_like(live[:, :1]), live[:, :-1]], 1).cumprod(1).detach()
         reached = reached * weight[:, None]

@@ -153,7 +153,7 @@ class DreamerLiteModel(nn.Module):
         return z + change, std
 
     def outcome(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Reward of ``action`` in ``z``, and the probability that the episode goes on: ``(...)``."""
+        """Reward ``(...)`` of ``action`` in ``z``, and how likely the episode goes on."""
         both = self._joined(z, action)
         reward = self.rewards.inverse(self.reward(both))[..., 0]
         return reward, torch.sigmoid(-self.end(both)[..., 0])

@@ -54,7 +54,9 @@ class ModelPhase(ModulePhase):
         )
         super().__init__("model", schedule, {"world_model": model}, seed=seed, length=2)
         self.config, self.model, self.seed = config, model, seed
-        self.optimizers = {"model": torch.optim.Adam(model.decayed(), lr=config.learning_rate, fused=True)}
+        self.optimizers = {
+            "model": torch.optim.Adam(model.decayed(), lr=config.learning_rate, fused=True)
+        }
         self.turn = 0
         self.best: dict[str, Tensor] = {}
         self.best_error = torch.full((model.config.members,), torch.inf)
@@ -278,9 +280,7 @@ def _packed(name: str, data: Transitions | None) -> dict[str, Tensor]:
     return {} if data is None else {f"{name}/{key}": value for key, value in vars(data).items()}
 
 
-def _unpacked(
-    name: str, tensors: Mapping[str, Tensor], device: torch.device
-) -> Transitions | None:
+def _unpacked(name: str, tensors: Mapping[str, Tensor], device: torch.device) -> Transitions | None:
     """What `_packed` was given."""
     found = under(tensors, f"{name}/")
     return Transitions(**found).to(device) if found else None

@@ -109,8 +109,9 @@ def test_losses_are_those_of_a_naive_version():
                 add("end", -(chance if sample.terminal[row, t] else 1 - chance).log())
                 change, spread = gaussian(model.transition(both))
                 z = z + change
-                here, there = torch.distributions.Normal(mean, std), torch.distributions.Normal(
-                    z, spread
+                here, there = (
+                    torch.distributions.Normal(mean, std),
+                    torch.distributions.Normal(z, spread),
                 )
                 add("kl", torch.distributions.kl_divergence(here, there).sum())
             add("decode", (model.decoder(z) - seen).square().sum())

@@ -108,7 +108,7 @@ def test_the_papers_ensemble_has_as_many_parameters_as_its_layers():
     assert (config.members, config.elites, config.hidden) == (7, 5, (200, 200, 200, 200))
     found = MBPOModel(config, spaces.Box(-9, 9, (4,)), spaces.Discrete(2))
     each = (6 * 200 + 200) + 3 * (200 * 200 + 200) + (200 * 10 + 10)
-    assert sum(p.numel() for p in found.dynamics.parameters()) == 7 * each == 867_930
+    assert sum(p.numel() for p in found.dynamics.parameters()) == 7 * each == 868_070
 
 
 def test_without_a_generator_a_step_is_the_mean_of_the_elites():
@@ -127,12 +127,12 @@ def test_a_drawn_step_is_of_one_elite_and_its_spread():
     found.elites.copy_(torch.tensor([1, 2]))
     with torch.no_grad():
         found.max_log_variance.fill_(-8.0)
-        found.min_log_variance.fill_(-9.0)
+        found.min_log_variance.fill_(-20.0)
         draws = torch.Generator().manual_seed(1)
         many = Transitions(*(x.expand(500, *x.shape[1:]) for x in vars(batch).values()))
         obs, _ = found.step(many.obs, many.action, draws)
         mean, log_variance = found.predict(batch.obs, batch.action)
-    assert float(log_variance.max()) <= -8.0
+    assert float(log_variance.max()) <= -7.99
     change = obs - batch.obs
     gaps = torch.stack([(change - m[0, :D]).square().sum(-1) for m in mean], 1)
     nearest = gaps.argmin(1)
