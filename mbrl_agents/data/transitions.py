@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl_agents.data.buffer import Sample, SequenceBuffer
 
-TRIES = 1000
+TRIES = 200
 """Draws in a row that may miss before there counts as being nothing to draw."""
 
 
@@ -105,7 +105,7 @@ def names_of(sample: Sample) -> np.ndarray:
     """
     found = []
     for kind, place in enumerate(sample.place):
-        key = place.start.astype(np.uint64) * np.uint64(64) + place.env.astype(np.uint64)
+        key = place.start.astype(np.uint64) * np.uint64(4096) + place.env.astype(np.uint64)
         found.append(mixed(key * np.uint64(2) + np.uint64(kind)))
     return np.concatenate(found)
 

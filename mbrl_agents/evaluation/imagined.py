@@ -159,7 +159,7 @@ def imagine_windows(
 
     state, imagined, later = context_state, decoded[:context], recorded[context:]
     actions = torch.stack([now.prev_action for now in later], 1)
-    rollout = model.imagine(state, actions, keep_features=True)
+    rollout = model.imagine(state, actions)
     for now in later:
         state = model.imagine_step(state, now.prev_action)
         imagined.append(model.decode(state))
@@ -183,16 +183,16 @@ def imagine_windows(
             for name in OUTCOMES
             if (predicted := getattr(rollout, name)) is not None
         },
-        bounds={}
-        if rollout.bounds is None
-        else {
-            key: (
-                _stacked(rollout.bounds[0][key].unbind(1), over),
-                _stacked(rollout.bounds[1][key].unbind(1), over),
-            )
-            for key in rollout.bounds[0]
-        },
+        bounds={} if rollout.bounds is None else _known_bounds(rollout.bounds(), over),
     )
+
+
+def _known_bounds(
+    bounds: tuple[Observation, Observation], over: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`Rollout.bounds` by key; NaN where ``over``."""
+    low, high = ({k: _stacked(x.unbind(1), over) for k, x in part.items()} for part in bounds)
+    return {key: (low[key], high[key]) for key in low}
 
 
 def _device(state: Any) -> torch.device:

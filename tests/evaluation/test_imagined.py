@@ -231,8 +231,7 @@ class Doubtful(Sums):
     def imagine(self, state, actions, *, generator=None, keep_features=False) -> Rollout:
         rollout = super().imagine(state, actions)
         x = rollout.reward[..., None]
-        bounds = ({"x": x - 0.1}, {"x": x + 0.3}) if keep_features else None
-        return dataclasses.replace(rollout, bounds=bounds)
+        return dataclasses.replace(rollout, bounds=lambda: ({"x": x - 0.1}, {"x": x + 0.3}))
 
 
 def test_an_ensembles_range_is_shown_beside_what_came(tmp_path):

@@ -103,9 +103,11 @@ class ModelPhase(ModulePhase):
     def _draw(
         self, buffer: SequenceBuffer, size: int, draws: torch.Generator, wanted: Any = None
     ) -> tuple[Transitions, np.ndarray]:
-        return draw_transitions(
-            buffer, size, self.model.layout.stacked_vectors, draws, wanted=wanted
-        )
+        stack = self.model.layout.stacked_vectors
+        try:
+            return draw_transitions(buffer, size, stack, draws, wanted=wanted)
+        except ValueError:  # of a few transitions all may be held out, or none
+            return draw_transitions(buffer, size, stack, draws)
 
     @torch.no_grad()
     def _check(self, buffer: SequenceBuffer) -> None:

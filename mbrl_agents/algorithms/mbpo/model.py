@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -110,6 +112,7 @@ class MBPOModel(nn.Module):
         keep_features: bool = False,
     ) -> Rollout:
         obs, found, rewards, ends, spreads = state["obs"], [], [], [], []
+        bounds = partial(self._bounds, state["obs"], actions) if self.config.elites > 1 else None
         for step in range(actions.shape[1]):
             mean, _ = self.predict(obs, actions[:, step])
             if self.config.elites > 1:
@@ -123,7 +126,7 @@ class MBPOModel(nn.Module):
             torch.stack(rewards, 1),
             1.0 - torch.stack(ends, 1),
             disagreement=torch.stack(spreads, 1) if spreads else None,
-            bounds=self._bounds(state["obs"], actions) if keep_features and spreads else None,
+            bounds=bounds,
         )
 
     def decode(self, state: State) -> Observation:
