@@ -359,7 +359,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             values.get("test_env_kwargs"), f"{where}: test_env_kwargs of {method}", _KWARGS
         ),
         episodes=episodes,
-        check_every=values.get("check_every", 0),
+        check_every=fields.integer(
+            values.get("check_every", 0), f"{where}: check_every of {method}", 0
+        ),
     )
     if row.episodes is not None and not METHODS[method].demonstrations and row.steps != "data":
         raise ValueError(f"{where}: {method} reads no recorded episodes, so episodes says nothing")

@@ -110,6 +110,8 @@ class ModelFree(nn.Module):
         optimizers: by name.
     """
 
+    policy: Any
+
     def __init__(
         self,
         config: ModelFreeConfig,
@@ -255,14 +257,17 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
 
     What draws globally then draws from a generator of ours, which goes on from there.
     """
-    get, put = torch.get_rng_state, torch.set_rng_state
-    if generator.device.type == "cuda":
+    device = generator.device
 
-        def get() -> Tensor:
-            return torch.cuda.get_rng_state(generator.device)
+    def get() -> Tensor:
+        on_gpu = device.type == "cuda"
+        return torch.cuda.get_rng_state(device) if on_gpu else torch.get_rng_state()
 
-        def put(state: Tensor) -> None:
-            torch.cuda.set_rng_state(state, generator.device)
+    def put(state: Tensor) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(state, device)
+        else:
+            torch.set_rng_state(state)
 
     before = get()
     put(generator.get_state())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ class MBPOModel(nn.Module):
         self.actions = ActionStatistics(self.action_size, discrete=discrete)
         self.inputs = Normaliser(size, floor=FLOOR)
         self.changes = Normaliser(size + 1, floor=FLOOR)  # of the observation, and the reward
-        shared = {"members": config.members, "norm": False, "generator": generator}
+        shared: dict[str, Any] = {"members": config.members, "norm": False, "generator": generator}
         inputs, outputs = size + self.action_size, 2 * (size + 1)
         self.dynamics = MLP(inputs, outputs, config.hidden, **shared)
         self.end = MLP(size, 1, config.end_hidden, **shared)
