@@ -75,6 +75,7 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.evaluation.checks import CHECKS_FILE, read_checks
     from mbrl_agents.runs.data import read_run_episodes
     from mbrl_agents.runs.spec import RunSpec
     from mbrl_agents.runs.training import train_run
@@ -89,6 +90,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         collected = [read_result(folder, need) for need in given["needs"]]
         assert all(collected), "the runner starts a job after those it needs"
         steps = sum(found["steps"] for found in collected if found is not None)
+    every, episodes = spec.get("checks", (0, 100))
     run = RunSpec(
         method=spec["method"],
         env_id=spec["env_id"],
@@ -98,9 +100,13 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         data=(data[0] if len(data) == 1 else data or None) if spec["demonstrations"] else None,
         steps=steps,
         limit=limit if spec["demonstrations"] else None,
+        check_every=every,
+        check_episodes=episodes,
     )
     info = train_run(run, folder / "models" / key)
+    checks = folder / "models" / key / CHECKS_FILE
     return {
+        "checks": [list(point) for point in read_checks(checks)] if checks.is_file() else [],
         "parameters": info.parameters,
         "train_seconds": info.train_seconds,
         "env_steps": info.env_steps,

@@ -226,6 +226,8 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         "demonstrations": recipe.demonstrations,
         "settings": _settings(row, unread),
     }
+    if row.steps and row.check_every:
+        spec["checks"] = [row.check_every, place.suite.evaluation.episodes]
     if needs and row.episodes is not None and row.episodes < place.suite.data.episodes:
         spec["limit"] = row.episodes
     title = f"train {row.name}{place}, seed {seed}"

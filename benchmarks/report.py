@@ -13,6 +13,7 @@ import numpy as np
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.conditions import merged
+from mbrl_agents.evaluation.checks import CheckPoint, held_at, held_at_the_end
 from mbrl_agents.evaluation.learning_curve import CURVE_FILE, CurvePoint, read_curve
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
@@ -122,6 +123,8 @@ def _row_summary(
         entry["per_seed"] = {
             str(seed): _seed_summary(group, target) for seed, group in records.items()
         }
+    if target is not None and row.check_every and trainings:
+        entry["checks"] = _checks(cells, outcome, target)
     entry["parameters"] = max((_parameters(row, t["parameters"]) for t in trainings), default=0)
     entry["train_seconds"] = round(
         float(np.mean([t["train_seconds"] for t in trainings] or [0])), 1
@@ -131,6 +134,20 @@ def _row_summary(
     entry["training"] = cells[0].training
     entry["metrics"] = trainings[0]["metrics"] if trainings else {}
     return entry, lines
+
+
+def _checks(cells: list[Cell], outcome: Outcome, target: float) -> dict[str, Any]:
+    """What was found during training, by seed, and whether it held."""
+    found = {}
+    for cell in cells:
+        result = outcome.results[cell.training] if cell.training is not None else {}
+        points = [CheckPoint(*point) for point in result.get("checks", [])]
+        found[str(cell.seed)] = {
+            "held_at": held_at(points, target),
+            "held_at_the_end": held_at_the_end(points, target),
+            "points": [[point.env_steps, round(point.mean, 2)] for point in points],
+        }
+    return found
 
 
 def _record(raw: dict[str, Any]) -> EpisodeRecord:

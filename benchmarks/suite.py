@@ -99,6 +99,8 @@ class Row:
             ``evaluation.env_kwargs``.  Rows that differ in nothing else share a training.
         episodes: learn from only the first so many recorded episodes of each task; None from all.
             They are collected once, as many as the suite's data say.
+        check_every: environment steps of training between checks: as many fresh episodes as the
+            evaluation has, acted without noise; 0 for none.
     """
 
     method: str
@@ -110,8 +112,10 @@ class Row:
     multitask: bool = False
     test_env_kwargs: dict[str, Any] = field(default_factory=dict)
     episodes: int | None = None
+    check_every: int = 0
 
     def __post_init__(self) -> None:
+        fields.integer(self.check_every, f"{self.name}: check_every", 0)
         if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
             raise ValueError(f"{self.name}: steps must be a number or 'data', not {self.steps!r}")
         if not isinstance(self.steps, str):
@@ -357,6 +361,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             values.get("test_env_kwargs"), f"{where}: test_env_kwargs of {method}", _KWARGS
         ),
         episodes=episodes,
+        check_every=fields.integer(
+            values.get("check_every", 0), f"{where}: check_every of {method}", 0
+        ),
     )
     if multitask and trained and not row.label:
         # The suite says of all rows what a name would: only a row that differs is told apart.

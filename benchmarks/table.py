@@ -46,6 +46,8 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
     header += ["return, mean ± std"] * returns
     header += ["mean by seed"] * (returns and seeds)
     header += [] if target is None else [f"at least {target:g}"]
+    checked = any(entry.get("checks") for entry in finished)
+    header += ["held at three checks"] * checked
     header += ["return (best)"] * (not returns)
     planned = any(entry.get("optimism") for entry in finished)
     header += ["optimism"] * planned
@@ -60,6 +62,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row += [f"{entry['return_mean']:.1f} ± {entry['return_std']:.1f}"] * returns
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
+        row += [_held(entry.get("checks"))] * checked
         row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
         row += [_optimism(entry.get("optimism"))] * planned
         row += [
@@ -128,6 +131,18 @@ def _reached(entry: dict[str, Any]) -> str:
     return text
 
 
+def _held(checks: dict[str, Any] | None) -> str:
+    """Of how many seeds three checks in a row reached the target, by when, and the last three."""
+    if not checks:
+        return "-"
+    steps = sorted(seed["held_at"] for seed in checks.values() if seed["held_at"] is not None)
+    if not steps:
+        return f"0 of {len(checks)} seeds"
+    last = sum(seed["held_at_the_end"] for seed in checks.values())
+    middle = steps[(len(steps) - 1) // 2]
+    return f"{len(steps)} of {len(checks)} seeds, median by {middle:,} steps; at the end {last}"
+
+
 def _remarks(summary: dict[str, Any]) -> list[str]:
     """The lines under the tables."""
     finished = [entry for entry in summary["methods"] if entry["status"] == "ok"]
@@ -161,6 +176,11 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             f"({data['successes']} successful), "
             f"{data['steps']:,} steps, collected in {data['seconds']:.0f} s by up to "
             f"{summary['workers']} processes."
+        )
+    if any(entry.get("checks") for entry in finished):
+        parts.append(
+            "Checks are fresh episodes of the agent as it is after so many steps; held: the means "
+            "of three checks in a row reached the target, counted to the last of them."
         )
     own = "Train seconds hold a row's own environment steps"
     if summary["data"]:

@@ -192,9 +192,11 @@ def component(module: str, name: str, config: str = "") -> Component:
 
 
 WORLD_MODELS = {
+    "dreamer_lite": component("algorithms.dreamer_lite", "DreamerLiteModel", "DreamerLiteConfig"),
     "dreamer_v1": component("algorithms.dreamer_v1", "DreamerV1Model", "DreamerV1Config"),
     "dreamer_v2": component("algorithms.dreamer_v2", "DreamerV2Model", "DreamerV2Config"),
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
+    "mbpo": component("algorithms.mbpo", "MBPOModel"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
 }
 PLANNERS = {
@@ -254,6 +256,41 @@ def _dreamer(name: str, summary: str, version: int, **others: Any) -> AgentMetho
         sections=sections,
         demonstrations=False,
         cost=350.0,
+        **others,
+    )
+
+
+def _mbpo(name: str, summary: str, **others: Any) -> AgentMethod:
+    package = "mbrl_agents.algorithms.mbpo"
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:MBPO",
+        sections={
+            "world_model": f"{package}:MBPOModelConfig",
+            "model_free": "mbrl_agents.training.model_free:ModelFreeConfig",
+            "training": f"{package}:MBPOTrainingConfig",
+        },
+        demonstrations=False,
+        cost=250.0,
+        **others,
+    )
+
+
+def _dreamer_lite(name: str, summary: str, **others: Any) -> AgentMethod:
+    package = "mbrl_agents.algorithms.dreamer_lite"
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:DreamerLite",
+        sections={
+            "world_model": f"{package}:DreamerLiteConfig",
+            "actor_critic": f"{package}:ActorCriticConfig",
+            "model_free": "mbrl_agents.training.model_free:ModelFreeConfig",
+            "training": f"{package}:DreamerLiteTrainingConfig",
+        },
+        demonstrations=False,
+        cost=200.0,
         **others,
     )
 
@@ -343,6 +380,32 @@ METHODS: dict[str, Method] = {
             2,
             planner="cem",
             objective="return",
+        ),
+        _mbpo(
+            "mbpo",
+            "MBPO: SAC or DQN on real transitions and short rollouts of an ensemble",
+        ),
+        _mbpo(
+            "mbpo-cem",
+            "MBPO acting by CEM around its policy's plan",
+            planner="policy-guided-cem",
+            objective="return",
+        ),
+        _dreamer_lite(
+            "dreamer-lite",
+            "latent MLP model, an actor-critic in it, and SAC or DQN on real data beside it",
+        ),
+        _dreamer_lite(
+            "dreamer-lite-cem",
+            "Dreamer-Lite acting by CEM around its actor's plan",
+            planner="policy-guided-cem",
+            objective="return",
+        ),
+        BaselineMethod(
+            "sb3-dqn",
+            "Stable-Baselines3 DQN",
+            target="stable_baselines3:DQN",
+            sections={"baseline": "mbrl_agents.agents.sb3:DQNSettings"},
         ),
         BaselineMethod(
             "sb3-sac",

@@ -21,7 +21,7 @@ from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import Batch
 from mbrl_agents.registry import AgentMethod
-from mbrl_agents.training.checkpoints import load_meta
+from mbrl_agents.training.checkpoints import load_meta, load_tensors, under
 from mbrl_agents.training.trainer import FIT, LEARN, Report, Trainer, check_identity
 
 ONLINE = "online"
@@ -331,6 +331,24 @@ class Agent(BaseAgent):
                 found.clear()
                 found.extend(facts[name])
         return facts
+
+    def load_experience(self, folder: str | os.PathLike[str]) -> None:
+        """Read the own experience of a run folder, as `recordings` gives it.
+
+        Raises:
+            FileNotFoundError: where the folder has no checkpoint of ``learn``.
+        """
+        run = Path(folder)
+        if not self._continues(run / CHECKPOINT):
+            raise FileNotFoundError(
+                f"{run} keeps no experience of its own; give recorded episodes (--data FOLDER)"
+            )
+        tensors, meta = load_tensors(run / CHECKPOINT)
+        n_envs = len(meta["buffer"]["count"])
+        self.buffer = self._new_buffer()
+        self.buffer.record_into(n_envs, None)
+        found = under(tensors, "buffer/")
+        self.buffer.restore(experience_folder(run, n_envs), found, meta["buffer"])
 
     def recordings(self, episodes: Sequence[Episode] = (), count: int = 8) -> list[Batch]:
         """Episodes as a world model reads them, each a `Batch` of ``(N, ...)``.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.config import resolve_config
@@ -35,6 +35,30 @@ class SACSettings:
         """What has to be known to compare its budget with those of others."""
         per = f"{self.gradient_steps} per {self.train_freq}"
         return [f"gradient steps per environment steps: {per}"]
+
+
+@dataclass(frozen=True)
+class DQNSettings:
+    """Settings of DQN; what is not named here stays at SB3's default."""
+
+    learning_rate: float = 1e-4
+    buffer_size: int = 200_000
+    learning_starts: int = 500
+    batch_size: int = 32
+    gamma: float = 0.99
+    tau: float = 1.0
+    train_freq: int = 4
+    gradient_steps: int = 1
+    target_update_interval: int = 1000
+    exploration_fraction: float = 0.1
+    exploration_final_eps: float = 0.05
+    net_arch: tuple[int, ...] = (256, 256)
+
+    def notes(self) -> list[str]:
+        """What has to be known to compare its budget with those of others."""
+        return [
+            f"gradient steps per environment steps: {self.gradient_steps} per {self.train_freq}"
+        ]
 
 
 @dataclass(frozen=True)
@@ -175,4 +199,13 @@ def _policy_name(env: Any) -> str:
     return "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
 
 
-__all__ = ["PPO", "SAC", "DemonstratedSAC", "PPOSettings", "SACSettings", "make_baseline"]
+__all__ = [
+    "DQN",
+    "PPO",
+    "SAC",
+    "DQNSettings",
+    "DemonstratedSAC",
+    "PPOSettings",
+    "SACSettings",
+    "make_baseline",
+]

@@ -15,7 +15,7 @@ def imagine(
     run: Annotated[Path, typer.Argument(help="Run folder (`mbrl train`).")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Episode folder to look at [default: the run's, its held-out episodes]."),
+        typer.Option(help="Episode folder to look at [default: the run's, held-out or newest]."),
     ] = None,
     context: Annotated[int, typer.Option(min=1, help="Frames shown before imagining.")] = 5,
     horizon: Annotated[int, typer.Option(min=1, help="Control steps imagined.")] = 45,
@@ -28,8 +28,9 @@ def imagine(
     """Show what RUN's world model makes of recorded episodes: reconstructions, and imagination.
 
     For the best and the worst stretch it writes filmstrips and videos of truth, imagined
-    observations and error, curves of rewards and steps to go, and all errors. Training does the
-    same at its end.
+    observations and error, curves of rewards, steps to go and vectors (of an ensemble with the
+    range between its members), and all errors. Training does the same at its end. A run that
+    learned from its own experience alone is shown the newest of that.
 
     \b
     mbrl imagine runs/dreamer --data data/other --horizon 30
@@ -45,13 +46,15 @@ def imagine(
         if METHODS[info.spec.method].kind != "agent":
             raise ValueError(f"{info.spec.method} has no world model")
         folders = info.spec.folders if data is None else (str(data),)
-        if not folders:
-            raise ValueError(f"{run} learned from no recorded episodes: give --data FOLDER")
         own = _same(folders, info.spec.folders)
     with console.failures():
         agent: Any = load_run(run)
         limit = info.spec.limit if own else None
-        found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
+        found: Any = []
+        if folders:
+            found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
+        else:
+            agent.load_experience(run)
         summary = show_imagination(
             agent,
             run if out is None else out,
@@ -62,7 +65,8 @@ def imagine(
             limit=episodes,
         )
         if summary is None:
-            raise ValueError(f"no episode in {', '.join(folders)} has more than {context} frames")
+            where = ", ".join(folders) or "its own experience"
+            raise ValueError(f"no episode in {where} has more than {context} frames")
     if as_json:
         console.show_json(summary)
         return

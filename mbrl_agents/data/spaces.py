@@ -54,6 +54,21 @@ def _picture(shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
     return shape[2], (shape[0], shape[1])
 
 
+def vector_layout(space: spaces.Space) -> ObservationLayout:
+    """The layout of a Box or a Dict of vectors.
+
+    Raises:
+        ValueError: for images and whatever `observation_layout` refuses.
+    """
+    layout = observation_layout(space, factor=1)
+    if layout.images:
+        raise ValueError(
+            f"observation {next(iter(layout.images))!r} is an image; this algorithm reads vectors "
+            "only. Leave images out or take an algorithm that encodes them"
+        )
+    return layout
+
+
 def action_size(space: spaces.Space) -> int:
     """``A``: the size of a Box's vectors, or the number of a Discrete's actions (one-hot).
 
@@ -67,4 +82,4 @@ def action_size(space: spaces.Space) -> int:
     raise ValueError(f"need a Discrete or a Box of action vectors, got {space}")
 
 
-__all__ = ["ObservationLayout", "action_size", "observation_layout"]
+__all__ = ["ObservationLayout", "action_size", "observation_layout", "vector_layout"]

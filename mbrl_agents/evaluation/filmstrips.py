@@ -72,13 +72,16 @@ def side_by_side(columns: np.ndarray) -> np.ndarray:
 
 
 def write_curves(path: Path, windows: Windows, row: int) -> None:
-    """Reward, steps to go, and the numbers of the vectors that change most, beside the truth."""
+    """Reward, steps to go, and the numbers of the vectors that change most, beside the truth.
+
+    Of an ensemble the range between its members is shaded.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     later = slice(windows.context, windows.length[row])
     curves = [
-        (f"{key}[{i}]", truth[row, later, i], windows.imagined[key][row, later, i])
+        (f"{key}[{i}]", truth[row, later, i], windows.imagined[key][row, later, i], key, i)
         for key, truth in windows.truth.items()
         if key not in windows.images
         for i in range(truth.shape[-1])
@@ -87,7 +90,7 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
     curves = sorted(curves, key=lambda curve: -float(np.var(curve[1])))[:CURVES]
     steps = np.arange(1, later.stop - later.start + 1)
     curves = [
-        (name.replace("_", " "), truth[row, : len(steps)], predicted[row, : len(steps)])
+        (name.replace("_", " "), truth[row, : len(steps)], predicted[row, : len(steps)], "", 0)
         for name, (truth, predicted) in windows.outcomes.items()
     ] + curves
     lines, width = -(-len(curves) // CURVES_PER_ROW), min(len(curves), CURVES_PER_ROW)
@@ -96,12 +99,17 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
     axes: Any = figure.subplots(lines, width, squeeze=False)
     for axis in axes.flat[len(curves) :]:
         axis.set_visible(False)
-    for axis, (name, truth, guess) in zip(axes.flat, curves, strict=False):
+    for axis, (name, truth, guess, key, i) in zip(axes.flat, curves, strict=False):
+        if key in windows.bounds:
+            low, high = (x[row, : len(steps), i] for x in windows.bounds[key])
+            label = "range of the ensemble"
+            axis.fill_between(steps, low, high, color="tab:red", alpha=0.25, lw=0, label=label)
         axis.plot(steps, truth, label="recorded", color="black")
         axis.plot(steps, guess, label="imagined", color="tab:red")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("imagined control steps", fontsize=8)
-    axes.flat[0].legend(fontsize=8)
+    # Vectors come last, and the range is theirs.
+    axes.flat[len(curves) - 1 if windows.bounds else 0].legend(fontsize=8)
     figure.tight_layout()
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=90)

@@ -28,8 +28,8 @@ from mbrl_agents.evaluation.imagined import (
 )
 from mbrl_agents.evaluation.video import can_write_mp4, gif, write_video
 
-Shown = dict[str, tuple[np.ndarray, bytes]]
-"""A filmstrip and an animated GIF by tag."""
+Shown = dict[str, tuple[np.ndarray, bytes | None]]
+"""An image by tag, and of a filmstrip the animated GIF."""
 
 FOLDER = "imagination"
 METRICS_FILE = "metrics.json"
@@ -137,8 +137,10 @@ def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 def _write_window(out: Path, name: str, windows: Windows, row: int) -> Shown:
     """Write the files of a window; returns those that TensorBoard shows."""
-    write_curves(out / f"{name}-curves.png", windows, row)
-    shown = Shown()
+    curves = out / f"{name}-curves.png"
+    write_curves(curves, windows, row)
+    with Image.open(curves) as drawn:
+        shown = Shown({f"{name}-curves": (np.asarray(drawn.convert("RGB")), None)})
     if not windows.images:
         return shown
     for tag, word in ((name, "imagined"), (f"{name}-reconstruction", "reconstructed")):
@@ -163,6 +165,8 @@ def _write_events(run: Path, shown: Shown, numbers: dict[str, float], step: int)
         writer.add_summary(scalar(f"{FOLDER}/{name}", value), step)
     for tag, (strip, animation) in shown.items():
         writer.add_summary(image(f"{FOLDER}/{tag}", strip, dataformats="HWC"), step)
+        if animation is None:
+            continue
         video = Summary.Image(
             height=strip.shape[0], width=strip.shape[1], colorspace=3,
             encoded_image_string=animation,

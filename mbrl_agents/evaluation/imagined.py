@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Windows:
             the recorded actions alone.
         outcomes: ``reward`` and, where the model predicts them, ``steps_to_go`` of the imagined
             steps: recorded (NaN where unknown) and predicted, ``(W, H)`` each.
+        bounds: of an ensemble's vectors, the lowest and the highest that its members imagine each
+            alone, ``(W, H, D)`` each by key; empty for a single model.
     """
 
     episode: np.ndarray
@@ -43,6 +45,7 @@ class Windows:
     reconstructed: Arrays
     imagined: Arrays
     outcomes: dict[str, tuple[np.ndarray, np.ndarray]]
+    bounds: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def images(self) -> list[str]:
@@ -62,6 +65,25 @@ class Windows:
             "open_loop": {k: _squared(self.imagined[k] - x)[:, context:] for k, x in pairs},
             "still": {k: _squared(x[:, context - 1, None] - x[:, context:]) for k, x in pairs},
         }
+
+    def per_dimension(self) -> dict[str, dict[str, list[float | None]]]:
+        """Of each number of each vector, over all imagined steps.
+
+        Returns:
+            By key ``error``, the mean absolute error; and of an ensemble ``range``, the mean width
+            between its members, and ``inside``, the share of recorded numbers between them.
+        """
+        found: dict[str, dict[str, list[float | None]]] = {}
+        for key, truth in self.truth.items():
+            if key in self.images:
+                continue
+            later, guess = truth[:, self.context :], self.imagined[key][:, self.context :]
+            found[key] = {"error": _each(np.abs(guess - later))}
+            if key in self.bounds:
+                low, high = self.bounds[key]
+                inside = np.where(np.isnan(later), np.nan, (low <= later) & (later <= high))
+                found[key] |= {"range": _each(high - low), "inside": _each(inside)}
+        return found
 
     def rank(self) -> np.ndarray:
         """``(W,)`` the windows' numbers by mean open-loop error, the least first.
@@ -136,7 +158,8 @@ def imagine_windows(
             context_state = state
 
     state, imagined, later = context_state, decoded[:context], recorded[context:]
-    rollout = model.imagine(state, torch.stack([now.prev_action for now in later], 1))
+    actions = torch.stack([now.prev_action for now in later], 1)
+    rollout = model.imagine(state, actions)
     for now in later:
         state = model.imagine_step(state, now.prev_action)
         imagined.append(model.decode(state))
@@ -160,7 +183,16 @@ def imagine_windows(
             for name in OUTCOMES
             if (predicted := getattr(rollout, name)) is not None
         },
+        bounds={} if rollout.bounds is None else _known_bounds(rollout.bounds(), over),
     )
+
+
+def _known_bounds(
+    bounds: tuple[Observation, Observation], over: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`Rollout.bounds` by key; NaN where ``over``."""
+    low, high = ({k: _stacked(x.unbind(1), over) for k, x in part.items()} for part in bounds)
+    return {key: (low[key], high[key]) for key in low}
 
 
 def _device(state: Any) -> torch.device:
@@ -199,7 +231,8 @@ def summarise_windows(windows: Windows) -> dict[str, Any]:
         ``reconstruction`` and ``open_loop``: mean squared errors by key (images in [0, 1],
         vectors in their own units), the latter also by imagined step, beside ``still``, the error
         of predicting the last observation seen for all that follow; ``reward`` and
-        ``steps_to_go``: mean absolute errors, None where unknown.
+        ``steps_to_go``: mean absolute errors, None where unknown; ``per_dimension``, see
+        `Windows.per_dimension`.
     """
     errors = windows.errors()
     gaps = {name: np.abs(x - y) for name, (x, y) in windows.outcomes.items()}
@@ -210,6 +243,7 @@ def summarise_windows(windows: Windows) -> dict[str, Any]:
         "reconstruction": {key: _json(_mean(x)) for key, x in errors["reconstruction"].items()},
         "open_loop": {key: _curve(x) for key, x in errors["open_loop"].items()},
         "still": {key: _curve(x) for key, x in errors["still"].items()},
+        "per_dimension": windows.per_dimension(),
         **dict.fromkeys(OUTCOMES),
         **{name: _curve(gap) for name, gap in gaps.items() if not np.isnan(gap).all()},
     }
@@ -248,6 +282,13 @@ def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Mean of what is there; NaN, and no warning, where nothing is."""
     count = np.sum(~np.isnan(values), axis)
     return np.where(count > 0, np.nansum(values, axis) / np.maximum(count, 1), np.nan)
+
+
+def _each(values: np.ndarray) -> list[float | None]:
+    """Mean of ``(W, H, D)`` for each number of a vector."""
+    flat = values.reshape(*values.shape[:2], -1).astype(np.float64)
+    means: list[float | None] = _json(_mean(_mean(flat, 0), 0))
+    return means
 
 
 def _curve(values: np.ndarray) -> dict[str, Any]:

@@ -94,6 +94,9 @@ class Rollout:
         steps_to_go: ``(B, H)`` estimated control steps until success, or None.  It is
             ``log(value) / log(discount)`` of a sparse success reward: linear in progress
             where the value itself is nearly flat far from the goal.
+        bounds: computes, when it is called, the lowest and the highest observation that members of
+            an ensemble predict when each of them imagines alone, by key ``(B, H, ...)``; None for
+            a single model.
     """
 
     features: Tensor | None
@@ -102,6 +105,7 @@ class Rollout:
     value: Tensor | None = None
     disagreement: Tensor | None = None
     steps_to_go: Tensor | None = None
+    bounds: Callable[[], tuple[Observation, Observation]] | None = None
 
 
 @runtime_checkable

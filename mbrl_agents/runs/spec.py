@@ -26,6 +26,9 @@ class RunSpec:
         limit: use only the first so many episodes of ``data``, of each task where ``env_kwargs``
             leave it to each reset (``task`` None or a list).
         data_episodes: how many of ``data`` the run uses; `train_run` counts them.
+        check_every: environment steps between checks, see `mbrl_agents.evaluation.checks`; 0 for
+            none.
+        check_episodes: episodes of each check.
     """
 
     method: str
@@ -37,6 +40,8 @@ class RunSpec:
     steps: int = 0
     limit: int | None = None
     data_episodes: int | None = None
+    check_every: int = 0
+    check_episodes: int = 100
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps({**asdict(self), "env_kwargs": dict(self.env_kwargs)}))

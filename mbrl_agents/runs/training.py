@@ -25,6 +25,7 @@ from mbrl_agents.config import resolve_config
 from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.parallel import make_env
+from mbrl_agents.evaluation.checks import Checks
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
 from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
 from mbrl_agents.evaluation.learning_curve import LearningCurve
@@ -119,7 +120,7 @@ def train_run(
         _describe(spec, folder)
         with _Clock(folder) as clock:
             told = clock.wrap(progress)
-            callbacks = [_callback(told, spec.steps), LearningCurve(folder)]
+            callbacks = [_callback(told, spec.steps), LearningCurve(folder), *_checks(spec, folder)]
             work = Work(recipe, spec, episodes, env, folder, told, callbacks)
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
@@ -143,6 +144,18 @@ def _episodes(spec: RunSpec, env: Any) -> list[Episode]:
     if spec.data is None:
         return []
     return read_run_episodes(spec.data, spec.env_kwargs, spec.limit, env.observation_space)
+
+
+def _checks(spec: RunSpec, folder: Path) -> list[Checks]:
+    """The callback that tests while own experience is gathered, where the run asks for it."""
+    if not (spec.steps and spec.check_every):
+        return []
+
+    def make() -> Any:
+        return make_env(spec.env_id, spec.env_kwargs)
+
+    every, episodes = spec.check_every, spec.check_episodes
+    return [Checks(folder, make, every=every, episodes=episodes, seed=spec.seed)]
 
 
 def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:

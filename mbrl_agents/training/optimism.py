@@ -274,7 +274,7 @@ class Calibration(nn.Module):
         if part is None or not len(part):
             return torch.zeros(0)
         imagined = model.imagine(part.state, part.actions)
-        known: Mapping[str, Tensor] = {
+        known: Mapping[str, Any] = {
             name: value
             for name in ("reward", "continues", "steps_to_go")
             if (value := getattr(part.realised, name)) is not None

@@ -11,6 +11,7 @@ import yaml
 
 from mbrl_agents import config
 from mbrl_agents.benchmarks import plan as planning
+from mbrl_agents.benchmarks import table
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
 
@@ -166,6 +167,28 @@ def test_every_row_runs_on_every_environment_unless_it_says_where() -> None:
     assert any(PENDULUM in job.title for job in plan.jobs.values())
 
 
+def test_checks_are_part_of_a_training_where_a_row_asks_for_them() -> None:
+    rows = [
+        {"method": "sb3-ppo", "steps": 100, "envs": [CARTPOLE], "check_every": 20},
+        {"method": "sb3-ppo", "label": "unchecked", "steps": 100, "envs": [CARTPOLE]},
+    ]
+    plan = make_plan(suite_from_dict({**SEVERAL, "methods": rows}))
+    checked, not_checked = (plan.jobs[cell.training].spec for cell in plan.cells)
+    assert checked.pop("checks") == [20, 20]
+    assert "checks" not in not_checked
+    assert checked == not_checked
+
+
+def test_what_held_is_told_of_the_seeds() -> None:
+    def seed(held_at: int | None, last: bool) -> dict[str, Any]:
+        return {"held_at": held_at, "held_at_the_end": last, "points": []}
+
+    found = {"0": seed(1500, True), "1": seed(2500, False), "2": seed(None, False)}
+    assert table._held(found) == "2 of 3 seeds, median by 1,500 steps; at the end 1"
+    assert table._held({"0": seed(None, False)}) == "0 of 1 seeds"
+    assert table._held(None) == "-"
+
+
 def test_one_name_may_have_other_settings_on_another_environment() -> None:
     rows = [
         {"method": "sb3-ppo", "steps": 100, "envs": [CARTPOLE]},
@@ -207,6 +230,7 @@ def test_long_chains_come_first() -> None:
         ({"methods": ["random", "random"]}, "label"),
         ({"methods": [{"method": "random", "stpes": 3}]}, "did you mean 'steps'"),
         ({"methods": [{"method": "sb3-sac"}]}, "needs steps"),
+        ({"methods": [{"method": "sb3-sac", "steps": 9, "check_every": -1}]}, "check_every"),
         ({"methods": [{"method": "sb3-sac", "steps": "all"}]}, "a number or 'data'"),
         ({"methods": [{"method": "simple-cem", "overrides": ["planner.horzon=3"]}]}, "horizon"),
         ({"evaluation": {"episodes": 0}}, "at least 1"),

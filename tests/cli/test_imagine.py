@@ -50,6 +50,32 @@ def test_a_run_is_shown_after_training_and_by_command(tmp_path: Path) -> None:
     assert "more than 500 frames" in result.stderr
 
 
+def test_a_run_on_own_experience_is_shown_the_newest_of_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = mbrl(
+        "train", "mbpo", "--env", "CartPole-v1", "--steps", 60, "--out", run,
+        "world_model.members=2", "world_model.elites=2", "world_model.hidden=[8]",
+        "world_model.end_hidden=[8]", "model_free.hidden=[8]", "training.random_steps=30",
+        "training.first_updates=2", "training.rollouts=8", "training.updates_per_step=0.1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = mbrl("imagine", run, "--context", 1, "--horizon", 5, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["source"] == "replayed episodes"
+    found = summary["per_dimension"]["obs"]
+    assert {name: len(numbers) for name, numbers in found.items()} == {
+        "error": 4, "range": 4, "inside": 4
+    }  # fmt: skip
+    assert all(width > 0 for width in found["range"])
+    assert all(0 <= share <= 1 for share in found["inside"])
+    assert (run / "imagination" / "worst-curves.png").is_file()
+    (run / "checkpoint.safetensors").unlink()
+    result = mbrl("imagine", run)
+    assert result.exit_code == 1
+    assert "keeps no experience of its own" in result.stderr
+
+
 def test_runs_that_cannot_be_shown(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ("train", "sb3-ppo", "--env", TOY, "--steps", 32, "--out", run, "baseline.n_steps=16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -222,6 +223,32 @@ def test_vectors_become_curves(tmp_path):
     assert summary["source"] == "episodes it was not trained on"
     names = {path.name for path in (tmp_path / "imagination").iterdir()}
     assert names == {"best-curves.png", "worst-curves.png", "metrics.json"}
+
+
+class Doubtful(Sums):
+    """An ensemble that believes ``x`` to be anything within 0.1 to the one and 0.3 to the other."""
+
+    def imagine(self, state, actions, *, generator=None, keep_features=False) -> Rollout:
+        rollout = super().imagine(state, actions)
+        x = rollout.reward[..., None]
+        return dataclasses.replace(rollout, bounds=lambda: ({"x": x - 0.1}, {"x": x + 0.3}))
+
+
+def test_an_ensembles_range_is_shown_beside_what_came(tmp_path):
+    # Drift adds to what came: of the second kind all of it, of the first none is left out.
+    for drift, inside in ((0.0, 1.0), (-2.0, 0.0)):
+        episodes = [batch(episode([0.5] * 8, drift, images=False))]
+        windows = imagine_windows(Doubtful(images=False), episodes, context=2, horizon=6)
+        found = summarise_windows(windows)["per_dimension"]["x"]
+        assert found["range"] == pytest.approx([0.4])
+        assert found["inside"] == [inside]
+        assert found["error"][0] == pytest.approx(0.0 if inside else 7.0, abs=1e-5)
+    show_imagination(Agent(Doubtful(images=False)), tmp_path, many(2, images=False), unseen=True)
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    shown = set(events.Tags()["images"])
+    assert shown == {"imagination/best-curves", "imagination/worst-curves"}
+    alone = imagine_windows(Sums(images=False), [batch(episode([0.5] * 8, images=False))])
+    assert set(summarise_windows(alone)["per_dimension"]["x"]) == {"error"}
 
 
 def test_own_experience_is_taken_where_no_episodes_are_given(tmp_path):

@@ -98,6 +98,31 @@ def simple(out: Path, data: Path) -> list:
     return ["simple-cem", "--data", data, "--env", TOY, "--steps", 170, "--out", out, *SIMPLE]
 
 
+HYBRID = [
+    "model_free.hidden=[8]",
+    "model_free.batch_size=8",
+    "training.random_steps=40",
+    "training.log_every=35",
+    "training.checkpoint_every=30",
+]
+
+
+def mbpo(out: Path) -> list:
+    """Fits, sets of rollouts and SB3's updates, all with checkpoints between."""
+    return ["mbpo", "--env", TOY, "--steps", 160, "--out", out, *HYBRID, "world_model.members=3",
+            "world_model.elites=2", "world_model.hidden=[8]", "world_model.end_hidden=[8]",
+            "training.first_updates=6", "training.refit_updates=4", "training.refit_every=20",
+            "training.rollout_every=20", "training.rollouts=12", "training.check_every=3",
+            "training.updates_per_step=1.5"]  # fmt: skip
+
+
+def lite(out: Path) -> list:
+    return ["dreamer-lite", "--env", TOY, "--steps", 140, "--out", out, *HYBRID,
+            "world_model.hidden=8", "world_model.latent=4", "actor_critic.units=8",
+            "actor_critic.horizon=3", "actor_critic.starts=4", "training.batch_size=4",
+            "training.sequence_length=4", "training.pretrain=5"]  # fmt: skip
+
+
 def commands(data: Path) -> dict[str, Callable[[Path], list]]:
     return {
         "online": online,
@@ -105,6 +130,8 @@ def commands(data: Path) -> dict[str, Callable[[Path], list]]:
         "both": lambda out: both(out, data),
         "actor": lambda out: actor(out, data),
         "simple": lambda out: simple(out, data),
+        "mbpo": mbpo,
+        "lite": lite,
     }
 
 
@@ -133,7 +160,7 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
-KINDS = ["online", "offline", "both", "actor", "simple"]
+KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,6 +208,17 @@ WRITES = {
         (CHECKPOINT, 2),
         (CHECKPOINT, 1),
         (CHECKPOINT, 2),
+    ],
+    "mbpo": [
+        ("000001.steps", 1),
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 2),
+        ("learner.safetensors", 1),
+    ],
+    "lite": [
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 2),
+        ("replay.safetensors", 1),
     ],
     "simple": [
         (CHECKPOINT, 2),

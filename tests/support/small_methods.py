@@ -29,8 +29,15 @@ OBSERVATIONS = {"vectors": VECTORS, "images": IMAGES}
 BOX = spaces.Box(np.array([-2.0, 0.0, -1.0]), np.array([1.0, 4.0, 1.0]), dtype=np.float64)
 ACTIONS = {"box": BOX, "discrete": spaces.Discrete(4, start=1)}
 
-UNREAD: dict[str, tuple[str, ...]] = {"simple": ("images",)}
+UNREAD: dict[str, tuple[str, ...]] = {
+    "dreamer_lite": ("images",),
+    "mbpo": ("images",),
+    "simple": ("images",),
+}
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
+
+MARKOV = {"dreamer_lite", "mbpo"}
+"""World models that remember nothing beside the latest observation."""
 
 SIZES: dict[str, Any] = {
     "deter": 16,
@@ -42,6 +49,10 @@ SIZES: dict[str, Any] = {
     "classes": 4,
     "depth": 2,
     "ensemble": 2,
+    "members": 2,
+    "elites": 2,
+    "end_hidden": 8,
+    "rollouts": 8,
     "batch_size": 2,
     "policy_batch_size": 8,
     "sequence_length": 4,

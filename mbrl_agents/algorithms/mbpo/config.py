@@ -1,0 +1,119 @@
+"""Settings of MBPO; the defaults are for CartPole and Pendulum on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mbrl_agents.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class MBPOModelConfig:
+    """Settings of `MBPOModel`.
+
+    Attributes:
+        members: networks of the ensemble, each with its own weights and share of the data.
+        elites: how many of them, the best on held-out transitions, imagine.
+        hidden: widths of the hidden layers, with swish activations.
+        end_hidden: those of the networks that predict whether an episode ends.
+        decay: weight decay of the first layer and of the last; between, it rises evenly.
+        reward_scale, end_scale: weights of the losses of reward and end beside that of the next
+            observation.
+    """
+
+    members: int = 5
+    elites: int = 3
+    hidden: tuple[int, ...] = (128, 128)
+    end_hidden: tuple[int, ...] = (64, 64)
+    decay: tuple[float, float] = (2.5e-5, 1e-4)
+    reward_scale: float = 1.0
+    end_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.elites <= self.members:
+            raise ValueError(
+                f"elites must lie in 1..members, got {self.elites} of {self.members} members"
+            )
+        for name in ("hidden", "end_hidden"):
+            widths = getattr(self, name)
+            if not widths or min(widths) < 1:
+                raise ValueError(f"{name} must name widths of at least 1, got {widths}")
+        if len(self.decay) != 2 or min(self.decay) < 0:
+            raise ValueError(f"decay must be two numbers of at least 0, got {self.decay}")
+        for name in ("reward_scale", "end_scale"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class MBPOTrainingConfig(TrainingSettings):
+    """Settings of training; ``learning_rate`` and ``batch_size`` are the model's.
+
+    Single transitions are drawn, so ``sequence_length`` has no meaning.
+
+    Attributes:
+        holdout: share of the transitions that chooses weights and elites.
+        refit_every: environment steps between fits of the model.
+        refit_updates, first_updates: gradient steps of each fit, and of the first.
+        check_every: gradient steps between looks at held-out transitions; each member keeps the
+            weights with which it did best in a fit.
+        rollout_every: environment steps between sets of imagined rollouts.
+        rollouts: real states that a set begins at.
+        rollout_length: imagined steps from each; the last of the four numbers
+            ``(from, to, begin, end)``: the length rises from ``from`` to ``to`` between ``begin``
+            and ``end`` environment steps.
+        retained: sets of rollouts that are kept.
+        real_ratio: share of real transitions in a batch of the model-free learner; with 1 there
+            is neither model nor imagination, and the updates stay the same.
+        updates_per_step: of the model-free learner, for each environment step.
+        updates: of each phase of an offline ``fit``.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    sequence_length: int = 2
+    holdout: float = 0.2
+    random_steps: int = 250
+    refit_every: int = 250
+    refit_updates: int = 300
+    first_updates: int = 800
+    check_every: int = 100
+    rollout_every: int = 250
+    rollouts: int = 4000
+    rollout_length: tuple[int, ...] = (5, 5, 0, 1)
+    retained: int = 2
+    real_ratio: float = 0.1
+    updates_per_step: float = 10.0
+    updates: int = 2000
+    replay_size: int = 100_000
+    log_every: int = 250
+    checkpoint_every: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "refit_every", "refit_updates", "first_updates", "check_every", "rollout_every",
+            "rollouts", "retained", "updates",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(self.rollout_length) != 4 or min(self.rollout_length[:2]) < 1:
+            raise ValueError(
+                "rollout_length must be four whole numbers (from, to, begin, end), the first two "
+                f"at least 1, got {self.rollout_length}"
+            )
+        if not 0 <= self.real_ratio <= 1:
+            raise ValueError(f"real_ratio must lie in [0, 1], got {self.real_ratio}")
+        if self.updates_per_step <= 0:
+            raise ValueError(f"updates_per_step must be positive, got {self.updates_per_step}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    def length_after(self, steps: int) -> int:
+        """Imagined steps of a rollout after so many environment steps."""
+        low, high, begin, end = self.rollout_length
+        part = min(1.0, max(0.0, (steps - begin) / max(1, end - begin)))
+        return round(low + part * (high - low))
+
+
+__all__ = ["MBPOModelConfig", "MBPOTrainingConfig"]
