@@ -29,7 +29,7 @@ OBSERVATIONS = {"vectors": VECTORS, "images": IMAGES}
 BOX = spaces.Box(np.array([-2.0, 0.0, -1.0]), np.array([1.0, 4.0, 1.0]), dtype=np.float64)
 ACTIONS = {"box": BOX, "discrete": spaces.Discrete(4, start=1)}
 
-UNREAD: dict[str, tuple[str, ...]] = {"simple": ("images",)}
+UNREAD: dict[str, tuple[str, ...]] = {"simple": ("images",), "world_models": ("vectors",)}
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
 
 SIZES: dict[str, Any] = {
@@ -47,6 +47,17 @@ SIZES: dict[str, Any] = {
     "sequence_length": 4,
     "imagination": 2,
     "free_nats": 0.0,  # or nothing of a fresh prior is trained
+    "latent": 4,
+    "mixtures": 2,
+    "memory_batch_size": 2,
+    "rollouts": 6,
+    "rollout_batch": 1,
+    "encode_parts": 6,
+    "population": 4,
+    "episodes": 1,
+    "generations": 6,
+    "evaluate_every": 2,
+    "evaluate_episodes": 1,
 }
 """Values by the name of a setting, in whatever section it stands."""
 
