@@ -29,14 +29,14 @@ def imagine(
 
     For the best and the worst stretch it writes filmstrips and videos of truth, imagined
     observations and error, curves of rewards and steps to go, and all errors. Training does the
-    same at its end.
+    same at its end. A run without recorded episodes is shown what its agent meets in new ones.
 
     \b
     mbrl imagine runs/dreamer --data data/other --horizon 30
     """
     from mbrl_agents.evaluation.imagination_files import FOLDER, show_imagination
     from mbrl_agents.registry import METHODS
-    from mbrl_agents.runs.data import read_run_episodes
+    from mbrl_agents.runs.data import fresh_episodes, read_run_episodes
     from mbrl_agents.runs.loading import load_run
     from mbrl_agents.runs.spec import RunInfo
 
@@ -45,13 +45,16 @@ def imagine(
         if METHODS[info.spec.method].kind != "agent":
             raise ValueError(f"{info.spec.method} has no world model")
         folders = info.spec.folders if data is None else (str(data),)
-        if not folders:
-            raise ValueError(f"{run} learned from no recorded episodes: give --data FOLDER")
-        own = _same(folders, info.spec.folders)
+        own = bool(folders) and _same(folders, info.spec.folders)
     with console.failures():
         agent: Any = load_run(run)
         limit = info.spec.limit if own else None
-        found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
+        if folders:
+            kwargs = info.spec.env_kwargs
+            found = read_run_episodes(folders, kwargs, limit, agent.observation_space)
+        else:
+            console.note(f"{run} learned from no recorded episodes: its agent plays {episodes}")
+            found = fresh_episodes(run, info, episodes)
         summary = show_imagination(
             agent,
             run if out is None else out,
@@ -62,7 +65,8 @@ def imagine(
             limit=episodes,
         )
         if summary is None:
-            raise ValueError(f"no episode in {', '.join(folders)} has more than {context} frames")
+            where = ", ".join(folders) or f"those that {run} played"
+            raise ValueError(f"no episode in {where} has more than {context} frames")
     if as_json:
         console.show_json(summary)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -40,7 +40,10 @@ class Algorithm(Protocol):
         phases: of training, in order.
 
     One that keeps recorded stretches to measure its model's errors on has them as ``calibration``,
-    a `mbrl_agents.training.optimism.Calibration` among its modules.
+    a `mbrl_agents.training.optimism.Calibration` among its modules.  One that has more to show of
+    itself than what its world model decodes has ``illustrate(episodes, generator=...)``: it takes
+    recorded episodes, each a `Batch` of ``(N, ...)``, and returns `Illustration`s, which
+    ``mbrl imagine`` writes beside the rest.
     """
 
     modules: Mapping[str, nn.Module]
@@ -79,6 +82,33 @@ class Algorithm(Protocol):
     def extras_of(self, carry: Carry) -> Mapping[str, Tensor]:
         """What is stored beside the step that ``carry`` has just seen, ``(B, ...)`` by name."""
         ...
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """Something that an algorithm shows of itself: images, a video, curves, points or numbers.
+
+    Attributes:
+        name: of its files.
+        images: ``(rows, columns, height, width, 3)`` in [0, 1].
+        frames: ``(T, height, width, 3)`` in [0, 1], of a video.
+        curves: ``(T,)`` by label, over ``axis``.
+        points: ``(N, 2)`` of a scatter plot, coloured by ``shades`` ``(N,)``.
+        shades: see there; ``shade`` says what they are.
+        axis, shade, title: labels.
+        numbers: scalars by name, for logs.
+    """
+
+    name: str
+    title: str = ""
+    images: Tensor | None = None
+    frames: Tensor | None = None
+    curves: Mapping[str, Tensor] = field(default_factory=dict)
+    points: Tensor | None = None
+    shades: Tensor | None = None
+    axis: str = "control steps"
+    shade: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

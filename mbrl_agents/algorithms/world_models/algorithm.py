@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,9 @@ from mbrl_agents.algorithms.world_models.phases import (
     RolloutPhase,
     VisionPhase,
 )
+from mbrl_agents.algorithms.world_models.pictures import illustrate
 from mbrl_agents.algorithms.world_models.rollouts import correlated_actions
-from mbrl_agents.protocols import Carry, Observation
+from mbrl_agents.protocols import Batch, Carry, Illustration, Observation
 
 
 class WorldModels(LatentAlgorithm):
@@ -115,6 +116,12 @@ class WorldModels(LatentAlgorithm):
     def choose(self, features: Tensor, explore: bool, generator: torch.Generator | None) -> Tensor:
         assert self.controller is not None
         return self.controller(features)
+
+    def illustrate(
+        self, episodes: Sequence[Batch], *, generator: torch.Generator
+    ) -> list[Illustration]:
+        """See `mbrl_agents.protocols.Algorithm`."""
+        return illustrate(self.model, self.controller, episodes, generator)
 
 
 __all__ = ["WorldModels"]
