@@ -173,7 +173,9 @@ def _grass() -> NDArray[np.float64]:
 
 
 _BOUND = original.PLAYFIELD
-FIELD = np.array([[_BOUND, _BOUND, -_BOUND, -_BOUND], [_BOUND, -_BOUND, -_BOUND, _BOUND]])[..., None]
+FIELD = np.array([[_BOUND, _BOUND, -_BOUND, -_BOUND], [_BOUND, -_BOUND, -_BOUND, _BOUND]])[
+    ..., None
+]
 """Corners ``(2, 4, 1)`` of the playing field, beyond which an episode ends."""
 
 

@@ -110,7 +110,11 @@ class EnvWorkers:
         self._version = 0
 
     def run(
-        self, function: Callable[[Workplace, Job], Result], jobs: Iterable[Job], *, shared: Any = None
+        self,
+        function: Callable[[Workplace, Job], Result],
+        jobs: Iterable[Job],
+        *,
+        shared: Any = None,
     ) -> Iterator[Result]:
         """``function(workplace, job)`` of every job, in the order of ``jobs``.
 

@@ -61,6 +61,27 @@ SIMPLE = [
     "training.round_steps=45",
     "training.refit_steps=6",
 ]
+WORLD = [
+    "world_model.latent=4",
+    "world_model.depth=4",
+    "world_model.hidden=8",
+    "world_model.mixtures=2",
+    "training.rollouts=12",
+    "training.rollout_batch=1",
+    "training.vision_updates=12",
+    "training.encode_parts=8",
+    "training.memory_updates=12",
+    "training.batch_size=4",
+    "training.memory_batch_size=4",
+    "training.sequence_length=6",
+    "training.checkpoint_every=4",
+    "training.log_every=5",
+    "controller.generations=5",
+    "controller.population=4",
+    "controller.episodes=1",
+    "controller.evaluate_every=2",
+    "controller.evaluate_episodes=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +119,12 @@ def simple(out: Path, data: Path) -> list:
     return ["simple-cem", "--data", data, "--env", TOY, "--steps", 170, "--out", out, *SIMPLE]
 
 
+def world(out: Path) -> list:
+    """Gathers its own episodes, and searches for a controller in the environment."""
+    env = "toy_images:ToyImages-v0"
+    return ["world-models", "--env", env, "--workers", 0, "--out", out, *WORLD]
+
+
 def commands(data: Path) -> dict[str, Callable[[Path], list]]:
     return {
         "online": online,
@@ -105,6 +132,7 @@ def commands(data: Path) -> dict[str, Callable[[Path], list]]:
         "both": lambda out: both(out, data),
         "actor": lambda out: actor(out, data),
         "simple": lambda out: simple(out, data),
+        "world": world,
     }
 
 
@@ -133,7 +161,7 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
-KINDS = ["online", "offline", "both", "actor", "simple"]
+KINDS = ["online", "offline", "both", "actor", "simple", "world"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,6 +209,17 @@ WRITES = {
         (CHECKPOINT, 2),
         (CHECKPOINT, 1),
         (CHECKPOINT, 2),
+    ],
+    "world": [
+        # Two of rollouts and one at their end; of V, of the encoding, of M; of five generations.
+        ("000001.steps", 1),
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 3),
+        (CHECKPOINT, 4),
+        (CHECKPOINT, 4),
+        (CHECKPOINT, 3),
+        ("controller.safetensors", 1),
+        ("run.json", 1),
     ],
     "simple": [
         (CHECKPOINT, 2),

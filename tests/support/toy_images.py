@@ -18,9 +18,7 @@ class ToyImages(gymnasium.Env):
 
     def __init__(self, discrete: bool = False) -> None:
         self.observation_space = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
-        self.action_space = (
-            spaces.Discrete(4) if discrete else spaces.Box(-1, 1, (2,), np.float32)
-        )
+        self.action_space = spaces.Discrete(4) if discrete else spaces.Box(-1, 1, (2,), np.float32)
         self.discrete = discrete
 
     def reset(self, *, seed=None, options=None):

@@ -109,9 +109,7 @@ class WorldModels(LatentAlgorithm):
             discrete = self.model.actions.discrete
             action = correlated_actions(before, self.training.correlation, discrete, generator)
             return action, carry
-        return super().act(
-            carry, obs, prev_action, is_first, explore=explore, generator=generator
-        )
+        return super().act(carry, obs, prev_action, is_first, explore=explore, generator=generator)
 
     def choose(self, features: Tensor, explore: bool, generator: torch.Generator | None) -> Tensor:
         assert self.controller is not None

@@ -185,9 +185,7 @@ class ControllerPhase:
         for _ in range(config.dream_steps):
             features = model.features(state).unflatten(0, (population, episodes))
             action = self.controller.population(features, parameters).flatten(0, 1)
-            state = model.dream_step(
-                state, action, generator=draws, temperature=config.temperature
-            )
+            state = model.dream_step(state, action, generator=draws, temperature=config.temperature)
             total += alive * model.memory.rewards(state["h"])
             length += alive
             ends = model.memory.end_logits(state["h"])

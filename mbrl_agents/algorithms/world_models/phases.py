@@ -124,9 +124,7 @@ class VisionPhase(ModulePhase):
 
     def update(self, buffer: SequenceBuffer) -> Metrics:
         sample = buffer.sample(self.config.batch_size, 1, self.batches)
-        obs = {
-            key: sample.batch.obs[key][:, 0].to(self.device) for key in self.model.layout.images
-        }
+        obs = {key: sample.batch.obs[key][:, 0].to(self.device) for key in self.model.layout.images}
         images = self.model.layout.stacked_images(obs)
         noise = torch.randn(
             (len(images), self.model.config.latent), generator=self.drawing(), device=self.device
@@ -166,7 +164,10 @@ class EncodePhase:
         """Everything encoded so far, ``(N, ...)`` by name; empty before."""
         if len(self._encoded) > 1:
             self._encoded = [
-                {name: torch.cat([part[name] for part in self._encoded]) for name in self._encoded[0]}
+                {
+                    name: torch.cat([part[name] for part in self._encoded])
+                    for name in self._encoded[0]
+                }
             ]
         return self._encoded[0] if self._encoded else {}
 

@@ -41,9 +41,7 @@ def illustrate(
             images=torch.stack([_shown(seen[shown].float() / 255.0), _shown(drawn)]),
             numbers={"latents_used": float((kl > 0.01).sum())},
         ),
-        Illustration(
-            "prior", images=_shown(model.vision.draw(prior)).unflatten(0, (-1, COLUMNS))
-        ),
+        Illustration("prior", images=_shown(model.vision.draw(prior)).unflatten(0, (-1, COLUMNS))),
         _principal(means, episodes),
         _beside_reality(model, episodes[0], generator),
     ]
@@ -106,9 +104,7 @@ def _dreams(
                 action = episode.prev_action[at : at + 1].to(state["z"].device)
             else:
                 action = controller(model.features(state))
-            state = model.dream_step(
-                state, action, generator=generator, temperature=temperature
-            )
+            state = model.dream_step(state, action, generator=generator, temperature=temperature)
             frames.append(_three(model.decode(state)[key]))
             entropy.append(model.memory.mixture(state["h"]).entropy())
             reward.append(model.memory.rewards(state["h"]))
@@ -116,7 +112,9 @@ def _dreams(
         entropies[f"temperature {temperature:g}"] = torch.cat(entropy)
         rewards[f"temperature {temperature:g}"] = torch.cat(reward).cumsum(0)
     strips = [video[:: DREAM // COLUMNS][:COLUMNS] for video in videos]
-    numbers = {f"entropy_{t:g}": float(entropies[f"temperature {t:g}"].mean()) for t in TEMPERATURES}
+    numbers = {
+        f"entropy_{t:g}": float(entropies[f"temperature {t:g}"].mean()) for t in TEMPERATURES
+    }
     found = [
         Illustration(
             "dreams",

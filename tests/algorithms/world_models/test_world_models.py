@@ -149,6 +149,7 @@ class TestMixture:
         mixture, latents = self.of(shared), torch.randn(2, 3, 4)
         found = mixture.log_prob(latents)
         for i, j in np.ndindex(2, 3):
+
             def density(n: int, k: int, i=i, j=j) -> float:
                 mean, std = float(mixture.mean[i, j, n, k]), math.exp(mixture.log_std[i, j, n, k])
                 gap = (float(latents[i, j, n]) - mean) / std
