@@ -1,8 +1,8 @@
 """Gymnasium's CarRacing, drawn several times faster into the same frames.
 
 Nearly all of a step of CarRacing-v3 is drawing: every polygon of the track and of the grass is
-transformed in Python, and most of them lie outside of the window.  Here all of them are transformed at
-once, those that touch no pixel are left out, and the font and what is written with it are kept.
+transformed in Python, and most of them lie outside of the window.  Here all of them are transformed
+at once, those that touch no pixel are left out, and the font and what is written with it are kept.
 Physics, rewards and whatever reaches the window are Gymnasium's; `tests/envs/test_car_racing.py`
 holds frames and rewards to the original, bit for bit.
 """
@@ -26,9 +26,12 @@ W, H = original.WINDOW_W, original.WINDOW_H
 EDGE = 2
 """Pixels around the window in which polygons are drawn all the same: outlines are smoothed."""
 
+REACH = math.hypot(W / 2, 3 * H / 4) + 2 * EDGE
+"""Pixels from the car to the farthest corner of the window, and a little more."""
+
 HIDDEN = H // 8
-"""Rows at the window's bottom that the instruments cover; the road is drawn upside-down, so they are
-the first."""
+"""Rows at the window's bottom that the instruments cover; the road is drawn upside-down, so they
+are the first."""
 
 TEXTS = 4096
 """Most of the written rewards that are kept; an episode has a few hundred."""
@@ -54,6 +57,8 @@ class FastCarRacing(CarRacing):
         super().__init__(*args, **kwargs)
         self._grass = _grass()
         self._corners: NDArray[np.float64] = np.zeros((2, 4, 0))
+        self._centres: NDArray[np.float64] = np.zeros((2, 0))
+        self._radii: NDArray[np.float64] = np.zeros(0)
         self._cornered: Any = None
         # What is drawn upside-down, and then turned; both are kept from step to step.
         self._window: pygame.Surface | None = None
@@ -111,21 +116,30 @@ class FastCarRacing(CarRacing):
         return self._texts[words]
 
     def _render_road(self, zoom: float, translation: Any, angle: float) -> None:
+        assert self.car is not None
         if self._cornered is not self.road_poly:
             self._cornered = self.road_poly
             road = np.array([polygon for polygon, _ in self.road_poly], np.float64)
             self._corners = np.concatenate([self._grass, road]).transpose(2, 1, 0).copy()
+            self._centres = self._corners.mean(1)
+            self._radii = np.linalg.norm(self._corners - self._centres[:, None], axis=0).max(0)
         if self._inside(angle, zoom, translation):
             self.surf.fill([int(c) for c in self.bg_color], (0, HIDDEN, W, H - HIDDEN))
         else:
             self.surf.fill((0, 0, 0))
             x, y = _seen(FIELD, zoom, translation, angle)
             self._draw(list(zip(x[:, 0].tolist(), y[:, 0].tolist(), strict=True)), self.bg_color)
-        x, y = _seen(self._corners, zoom, translation, angle)
+        # The car stands at (W / 2, H / 4); nothing farther from it than a corner is in the window.
+        place = np.array(self.car.hull.position)[:, None]
+        gap = self._centres - place
+        near = gap[0] * gap[0] + gap[1] * gap[1] <= (self._radii + REACH / zoom) ** 2
+        visible = np.flatnonzero(near)
+        x, y = _seen(self._corners[..., visible], zoom, translation, angle)
         # Those that may touch a pixel that is shown in the end.
         reaches = (x.max(0) >= -EDGE) & (y.max(0) >= HIDDEN - EDGE)
-        visible = np.flatnonzero(reaches & (x.min(0) <= W + EDGE) & (y.min(0) <= H + EDGE))
-        corners = np.stack([x[:, visible], y[:, visible]]).transpose(2, 1, 0).tolist()
+        kept = np.flatnonzero(reaches & (x.min(0) <= W + EDGE) & (y.min(0) <= H + EDGE))
+        visible = visible[kept]
+        corners = np.stack([x[:, kept], y[:, kept]]).transpose(2, 1, 0).tolist()
         patches = len(self._grass)
         for number, points in zip(visible.tolist(), corners, strict=True):
             # A tile's colour may have changed: it loses its shade where the car has been.

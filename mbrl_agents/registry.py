@@ -38,8 +38,8 @@ class Method:
         train: ``module:name`` of what trains it into a run folder; empty where nothing is trained.
         load: ``module:name`` of what reads it back from one.
         demonstrations: whether it learns from recorded episodes.
-        gathers: whether its training gathers what it learns from in environments of its own, so that
-            it needs neither episodes nor steps.
+        gathers: whether its training gathers what it learns from in environments of its own, so
+            that it needs neither episodes nor steps.
         own_steps: whether it learns from its own experience alone, and needs to know how much.
         searches: whether it takes long enough to decide for an evaluation to be split.
         sections: config classes by section of its settings, as ``module:name``.

@@ -1,4 +1,4 @@
-"""Jobs that act in environments: in processes that may hang or die at the cost of one job's time."""
+"""Jobs that act in environments: in processes that may hang or die at the cost of a job's time."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class EnvFactory:
             if wrapper.kwargs is None:
                 raise ValueError(
                     f"the wrapper {wrapper.name} does not record its arguments, so no environment "
-                    "like it can be built: derive it from gymnasium.utils.RecordConstructorArgs, or "
-                    "register an environment that applies it"
+                    "like it can be built: derive it from gymnasium.utils.RecordConstructorArgs, "
+                    "or register an environment that applies it"
                 )
         plain = pickle.loads(pickle.dumps(spec))
         plain.additional_wrappers = wrappers

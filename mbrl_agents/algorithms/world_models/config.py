@@ -1,4 +1,4 @@
-"""Settings of World Models; the defaults are small enough for a CPU, presets are the published ones."""
+"""Settings of World Models; the defaults suit a CPU, presets are the published ones."""
 
 from __future__ import annotations
 

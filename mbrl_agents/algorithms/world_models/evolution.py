@@ -13,8 +13,8 @@ from torch import Tensor
 class Evolution:
     """A search for parameters of the largest fitness, by the package ``cma``.
 
-    All it draws comes from a generator of its own.  What it is after some generations is a function of
-    the seed and of the fitness it was told, so these are all that a checkpoint holds: going on
+    All it draws comes from a generator of its own.  What it is after some generations is a function
+    of the seed and of the fitness it was told, so these are all that a checkpoint holds: going on
     from one asks and tells again, which takes a fraction of what the episodes took.
 
     Args:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mbrl_agents.algorithms.world_models.config import WorldModelsConfig
 from mbrl_agents.algorithms.world_models.mixture import Mixture
@@ -59,9 +60,13 @@ class Memory(nn.Module):
 
     def step(self, latents: Tensor, actions: Tensor, hidden: Hidden) -> Hidden:
         """``h`` and ``c`` after latents ``(B, N)`` and actions ``(B, A)``."""
-        inputs = torch.cat([latents, actions], -1)[:, None]
-        _, (h, c) = self.lstm(inputs, (hidden[0][None].contiguous(), hidden[1][None].contiguous()))
-        return h[0], c[0]
+        lstm, (h, c) = self.lstm, hidden
+        # A call of torch's LSTM costs several times this for a single step.
+        gates = F.linear(torch.cat([latents, actions], -1), lstm.weight_ih_l0, lstm.bias_ih_l0)
+        gates = gates + F.linear(h, lstm.weight_hh_l0, lstm.bias_hh_l0)
+        enter, keep, new, show = gates.chunk(4, -1)
+        c = torch.sigmoid(keep) * c + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(show) * torch.tanh(c), c
 
     def mixture(self, hidden: Tensor) -> Mixture:
         """Over the next latent, at ``h`` ``(..., hidden)``."""

@@ -38,7 +38,7 @@ class Mixture:
         return self._chosen(self.log_weights.argmax(-1, keepdim=True), self.mean)
 
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """``(..., N)`` a draw; weights are divided by the temperature, variances multiplied by it."""
+        """``(..., N)`` a draw; logits are divided by the temperature, variances multiplied."""
         device = self.mean.device
         noise = gumbel(self.log_weights.shape, generator, device)
         index = (self.log_weights / temperature + noise).argmax(-1, keepdim=True)

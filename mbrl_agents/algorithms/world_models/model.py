@@ -17,8 +17,8 @@ from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.protocols import Metrics, Observation, Rollout
 
 State = dict[str, Tensor]
-"""``z`` ``(B, N)`` the present latent; ``h`` and ``c`` ``(B, hidden)`` the LSTM's, which have seen all
-before it."""
+"""``z`` ``(B, N)`` the present latent; ``h`` and ``c`` ``(B, hidden)`` the LSTM's, which have seen
+all before it."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ STARTS = 1000
 class RolloutPhase:
     """Random episodes in environments of the phase's own, recorded into the buffer.
 
-    An episode is decided by the seed and its number, so that neither interruptions nor the number of
-    processes change what is recorded.
+    An episode is decided by the seed and its number, so that neither interruptions nor the number
+    of processes change what is recorded.
 
     Args:
         config: settings of training.

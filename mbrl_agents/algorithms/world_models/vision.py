@@ -10,6 +10,9 @@ VALID_SIDE = 64
 """The one size of images that the paper's transposed convolutions draw."""
 
 VALID_KERNELS = (5, 5, 6, 6)
+FEW = 16
+"""Images below which turning the weights takes longer than it saves."""
+
 LOGVAR_BOUND = 20.0
 """Of either sign: beyond, an exponential overflows."""
 
@@ -18,8 +21,8 @@ class Vision(nn.Module):
     """Images to Gaussians over latents, and latents to images.
 
     Without padding (``valid``), four convolutions turn 64 x 64 pixels into 2 x 2 cells, and
-    transposed ones with kernels 5, 5, 6 and 6 turn one cell back.  With padding 1 each level halves or
-    doubles the size.
+    transposed ones with kernels 5, 5, 6 and 6 turn one cell back.  With padding 1 each level halves
+    or doubles the size.
 
     Args:
         channels: of the images.
@@ -46,9 +49,9 @@ class Vision(nn.Module):
         super().__init__()
         if valid and size != (VALID_SIDE, VALID_SIDE):
             raise ValueError(
-                f"vision='valid' draws images of 64 x 64 pixels, got {size[0]} x {size[1]}: let the "
-                "environment resize its frames (mbrl/CarRacing-v3 and mbrl/Frames-v0 take env.size "
-                "and env.rows), or take vision='same'"
+                f"vision='valid' draws images of 64 x 64 pixels, got {size[0]} x {size[1]}: let "
+                "the environment resize its frames (mbrl/CarRacing-v3 and mbrl/Frames-v0 take "
+                "env.size and env.rows), or take vision='same'"
             )
         if size[0] % 2**LEVELS or size[1] % 2**LEVELS:
             raise ValueError(
@@ -86,7 +89,13 @@ class Vision(nn.Module):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance ``(N, latent)`` of images ``(N, C, H, W)`` uint8."""
-        x = unit(images).contiguous(memory_format=torch.channels_last)
+        # Channels last, unless weights would have to be turned for a few images alone.
+        weight = self.encoder[0].weight
+        assert isinstance(weight, Tensor)
+        turned = weight.is_contiguous(memory_format=torch.channels_last)
+        few = len(images) < FEW and not turned
+        form = torch.contiguous_format if few else torch.channels_last
+        x = unit(images).contiguous(memory_format=form)
         code = self.encoder(x).flatten(1)
         return self.mean(code), self.logvar(code).clamp(-LOGVAR_BOUND, LOGVAR_BOUND)
 

@@ -220,6 +220,15 @@ class TestMemory:
         assert found[-1]["reward"] < 0.2 * found[0]["reward"]
         assert found[-1]["end"] < 0.2 * found[0]["end"]
 
+    def test_a_step_is_a_sequence_of_one(self):
+        model = make_world_model("world_models", frames(16), STEER, depth=2, latent=3, hidden=8)
+        latents, actions = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+        whole = model.memory.sequence(latents, actions)
+        hidden = model.memory.initial(2, "cpu")
+        for step in range(5):
+            hidden = model.memory.step(latents[:, step], actions[:, step], hidden)
+            assert torch.allclose(hidden[0], whole[:, step], atol=1e-6)
+
     def test_what_is_masked_counts_for_nothing(self):
         model = make_world_model("world_models", frames(16), STEER, depth=2, latent=3, hidden=8)
         parts = [torch.zeros(1, 4, 3), torch.full((1, 4, 3), -20.0), torch.zeros(1, 3, 3)]
