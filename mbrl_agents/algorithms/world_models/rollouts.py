@@ -164,10 +164,11 @@ def _one_image_at_a_time() -> Iterator[None]:
     before = torch.get_num_threads()
     if before != 1:
         torch.set_num_threads(1)
+    (enabled, *_) = torch.backends.mkldnn.set_flags(False)
     try:
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+        yield
     finally:
+        torch.backends.mkldnn.set_flags(enabled)
         if before != 1:
             torch.set_num_threads(before)
 
