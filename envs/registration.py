@@ -41,8 +41,20 @@ def defaults(env_id: str) -> EnvDefaults:
     return DEFAULTS.get(env_id, EnvDefaults())
 
 
+CAR_RACING, FRAMES = "mbrl/CarRacing-v3", "mbrl/Frames-v0"
+
+
 def register_envs() -> None:
-    """Register ``mbrl/LiberoSpatial-v0`` and its siblings; calling it again changes nothing."""
+    """Register ``mbrl/LiberoSpatial-v0`` and the others; calling it again changes nothing."""
+    if CAR_RACING not in gymnasium.registry:
+        gymnasium.register(
+            id=CAR_RACING,
+            entry_point=f"{__package__}.car_racing:make_car_racing",
+            max_episode_steps=1000,
+            reward_threshold=900,
+        )
+    if FRAMES not in gymnasium.registry:
+        gymnasium.register(id=FRAMES, entry_point=f"{__package__}.frames:make_frames")
     for suite in SUITES.values():
         if suite.env_id not in gymnasium.registry:
             gymnasium.register(

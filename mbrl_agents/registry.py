@@ -38,6 +38,8 @@ class Method:
         train: ``module:name`` of what trains it into a run folder; empty where nothing is trained.
         load: ``module:name`` of what reads it back from one.
         demonstrations: whether it learns from recorded episodes.
+        gathers: whether its training gathers what it learns from in environments of its own, so
+            that it needs neither episodes nor steps.
         own_steps: whether it learns from its own experience alone, and needs to know how much.
         searches: whether it takes long enough to decide for an evaluation to be split.
         sections: config classes by section of its settings, as ``module:name``.
@@ -53,6 +55,7 @@ class Method:
     presets: tuple[str, ...] = ()
     shortcuts: Mapping[str, str] = field(default_factory=dict)
     cost: float = 120.0
+    gathers: bool = False
 
     kind: ClassVar[str] = ""
     make: ClassVar[str] = ""
@@ -198,6 +201,7 @@ WORLD_MODELS = {
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
     "mbpo": component("algorithms.mbpo", "MBPOModel"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
+    "world_models": component("algorithms.world_models", "WorldModelsModel", "WorldModelsConfig"),
 }
 PLANNERS = {
     "cem": component("planners.cem", "CEMPlanner", "CEMConfig"),
@@ -291,6 +295,26 @@ def _dreamer_lite(name: str, summary: str, **others: Any) -> AgentMethod:
         },
         demonstrations=False,
         cost=200.0,
+        **others,
+    )
+
+
+def _world_models(name: str, summary: str, **others: Any) -> AgentMethod:
+    package = "mbrl_agents.algorithms.world_models"
+    sections = {
+        "world_model": f"{package}:WorldModelsConfig",
+        "training": f"{package}:WorldModelsTrainingConfig",
+    }
+    if "planner" not in others:
+        sections["controller"] = f"{package}:ControllerConfig"
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:WorldModels",
+        sections=sections,
+        demonstrations=False,
+        gathers=True,
+        cost=5000.0,
         **others,
     )
 
@@ -406,6 +430,16 @@ METHODS: dict[str, Method] = {
             "Stable-Baselines3 DQN",
             target="stable_baselines3:DQN",
             sections={"baseline": "mbrl_agents.agents.sb3:DQNSettings"},
+        ),
+        _world_models(
+            "world-models",
+            "World Models: an autoencoder, a recurrent mixture, a linear controller by CMA-ES",
+        ),
+        _world_models(
+            "world-models-cem",
+            "random CEM over World Models' latents, planning on the predicted reward",
+            planner="cem",
+            objective="return",
         ),
         BaselineMethod(
             "sb3-sac",

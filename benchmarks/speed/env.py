@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable, compared, interleaved, timed
 from mbrl_agents.data.collect import Collection, collect
+from mbrl_agents.data.parallel import make_env
 from mbrl_agents.envs.libero.assets import resolve_assets
 from mbrl_agents.envs.libero.rendering import SceneRenderer
 from mbrl_agents.envs.libero.runtime import libero_envs, seeded_numpy, use_assets
@@ -30,6 +31,7 @@ POSE_STEPS, IMAGE_STEPS = 40, 20
 RESETS, RESET_ROUNDS = 3, 4
 """LIBERO's reset with a camera takes seconds."""
 
+RACING_STEPS = 80
 EPISODES, SETTLED, COLLECT_ROUNDS = 24, 6, 2
 """Episodes of a collection, and how many of the first are not counted: processes start up."""
 
@@ -211,6 +213,32 @@ def _collect_2(name: str) -> SpeedRow:
     return compared(name, times, EPISODES - SETTLED, note)
 
 
+def _car_racing(name: str) -> SpeedRow:
+    """A step of CarRacing with its frame, against Gymnasium's."""
+    try:
+        ours, original = make_env("mbrl/CarRacing-v3", {}), make_env("CarRacing-v3", {})
+    except Exception as error:  # box2d or pygame may be missing
+        raise Unavailable(str(error)) from error
+    steps = np.linspace(0.0, 20.0, RACING_STEPS)
+    actions = [np.array([0.3 * np.sin(t), 0.4, 0.0]) for t in steps]
+
+    def play(env: Any) -> None:
+        for action in actions:
+            env.step(action)
+
+    def restart() -> None:
+        for env in (ours, original):
+            env.reset(seed=0)
+            play(env)  # past the first second, in which the camera is far away
+
+    times = interleaved(
+        partial(timed, partial(play, ours)), partial(timed, partial(play, original)), restart
+    )
+    ours.close()
+    original.close()
+    return compared(name, times, RACING_STEPS, "Gymnasium's CarRacing-v3, the same frames")
+
+
 def _assets(kind: str) -> Path:
     try:
         return resolve_assets(kind, suite=SUITE.name).path
@@ -226,5 +254,6 @@ ROWS: dict[str, Callable[[str], SpeedRow]] = {
     "reset_pose": partial(_reset, camera=False),
     "reset_image": partial(_reset, camera=True),
     "collect_2": _collect_2,
+    "car_racing": _car_racing,
 }
 """What measures each row, by its id, which it is called with."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from mbrl_agents.agents.experience import Collector, experience_folder
 from mbrl_agents.agents.saving import CHECKPOINT, LOG_FILE, append_rows, refuse_earlier, trim_rows
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.data.env_workers import EnvFactory, EnvWorkers
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.protocols import Batch
+from mbrl_agents.protocols import ActingPhase, Batch
 from mbrl_agents.registry import AgentMethod
 from mbrl_agents.training.checkpoints import load_meta, load_tensors, under
 from mbrl_agents.training.trainer import FIT, LEARN, Report, Trainer, check_identity
@@ -50,21 +52,24 @@ class Agent(BaseAgent):
 
     def fit(
         self,
-        episodes: Sequence[Episode],
+        episodes: Sequence[Episode] = (),
         *,
         folder: str | os.PathLike[str] | None = None,
         progress: Report | None = None,
         overrides: Sequence[str] = (),
+        workers: int = 0,
     ) -> dict[str, float]:
-        """Train on recorded episodes, every phase in turn.
+        """Train on recorded episodes, or those that a phase gathers, every phase in turn.
 
         Args:
-            episodes: kept for ``learn``.
+            episodes: kept for ``learn``; none are needed where a phase gathers some.
             folder: a run folder to write (and, after an interruption, to resume from).  One in
                 which this training finished before, or went on to ``learn``, is not trained in
                 again.
             progress: told of every log.
             overrides: what the user asked for, recorded in the run folder.
+            workers: processes for phases that act in environments like the agent's own; 0 lets them
+                act in this one.  The result is the same.
 
         Returns:
             The last metrics by name, also in ``metrics``.
@@ -78,9 +83,14 @@ class Agent(BaseAgent):
             refuse_earlier(run)
         self._ensure_logger(run)
         self.buffer = buffer = self._new_buffer(episodes)
-        if buffer.recorded is None:
+        acting = [p for p in self.algorithm.phases if isinstance(p, ActingPhase)]
+        gathers = any(phase.gathers for phase in acting)
+        if buffer.recorded is not None:
+            self._recorded = f"recorded: {buffer.recorded.fingerprint()}"
+        elif not gathers:
             raise ValueError("there are no episodes to learn from")
-        self._recorded = f"recorded: {buffer.recorded.fingerprint()}"
+        own = None if run is None or not gathers else experience_folder(run, 1)
+        buffer.record_into(1, own)
         self.trainer = trainer = self._new_trainer()
         for phase in trainer.phases.values():
             if phase.needs_labels and not buffer.has_labels():
@@ -98,6 +108,8 @@ class Agent(BaseAgent):
                 self.metrics = dict(meta["facts"]["metrics"])
                 return self.metrics
             self._restore(file, self._identity(FIT))
+        elif own is not None:
+            buffer.tidy()
         if run is not None:
             reached = list(trainer.phases)[: trainer.phase + 1]
             for name in trainer.phases:
@@ -118,10 +130,16 @@ class Agent(BaseAgent):
         def save() -> None:
             self.training_seconds = time.perf_counter() - began
             assert file is not None
-            trainer.save(file, self._identity(FIT), self._facts({}), buffer.recorded_extras(), None)
+            tensors, meta = buffer.recorded_extras(), None
+            if own is not None:
+                tensors, meta = buffer.save(own)
+            trainer.save(file, self._identity(FIT), self._facts({}), tensors, meta)
+            buffer.tidy()
 
-        with trainer.threads():
+        with trainer.threads(), self._rollouts(acting, workers):
             found = trainer.fit(buffer, report, save if file is not None else None)
+        if acting:
+            self.num_timesteps = sum(phase.env_steps for phase in acting)
         self.metrics = dict(found)
         self.training_seconds = time.perf_counter() - began
         self.policy.eval()
@@ -129,6 +147,21 @@ class Agent(BaseAgent):
         if run is not None:
             self.save_run(run, overrides)
         return self.metrics
+
+    @contextmanager
+    def _rollouts(self, acting: Sequence[ActingPhase], workers: int) -> Iterator[None]:
+        """A context in which phases have environments like the agent's own to act in."""
+        if not acting or self.env is None:
+            yield
+            return
+        with EnvWorkers(EnvFactory.of(self.env.get_attr("spec", 0)[0]), workers=workers) as found:
+            for phase in acting:
+                phase.use(found)
+            try:
+                yield
+            finally:
+                for phase in acting:
+                    phase.use(None)
 
     # -- online -------------------------------------------------------------------------
 
@@ -186,7 +219,8 @@ class Agent(BaseAgent):
         ended = self.num_timesteps >= total
         if not ended:
             callback.on_rollout_start()
-        with trainer.threads():
+        acting = [p for p in self.algorithm.phases if isinstance(p, ActingPhase)]
+        with trainer.threads(), self._rollouts(acting, 0):
             while not ended:
                 draws = trainer.generator(1, self.num_timesteps)
                 self._last_obs, rewards, dones, infos = collector.step(
@@ -359,7 +393,7 @@ class Agent(BaseAgent):
         """
         found = list(episodes)[:count]
         if not found and self.buffer is not None:
-            found = self.buffer.episodes()[::-1][:count]
+            found = self.buffer.newest(count)
         if not found:
             return []
         recorded = self._new_buffer(found).recorded

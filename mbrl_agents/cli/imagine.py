@@ -30,14 +30,15 @@ def imagine(
     For the best and the worst stretch it writes filmstrips and videos of truth, imagined
     observations and error, curves of rewards, steps to go and vectors (of an ensemble with the
     range between its members), and all errors. Training does the same at its end. A run that
-    learned from its own experience alone is shown the newest of that.
+    learned from its own experience alone is shown the newest of that, and one that keeps none what
+    its agent meets in new episodes.
 
     \b
     mbrl imagine runs/dreamer --data data/other --horizon 30
     """
     from mbrl_agents.evaluation.imagination_files import FOLDER, show_imagination
     from mbrl_agents.registry import METHODS
-    from mbrl_agents.runs.data import read_run_episodes
+    from mbrl_agents.runs.data import fresh_episodes, read_run_episodes
     from mbrl_agents.runs.loading import load_run
     from mbrl_agents.runs.spec import RunInfo
 
@@ -52,9 +53,13 @@ def imagine(
         limit = info.spec.limit if own else None
         found: Any = []
         if folders:
-            found = read_run_episodes(folders, info.spec.env_kwargs, limit, agent.observation_space)
-        else:
+            kwargs = info.spec.env_kwargs
+            found = read_run_episodes(folders, kwargs, limit, agent.observation_space)
+        elif info.spec.steps:
             agent.load_experience(run)
+        else:
+            console.note(f"{run} keeps no episodes: its agent plays {episodes}")
+            found = fresh_episodes(run, info, episodes)
         summary = show_imagination(
             agent,
             run if out is None else out,
@@ -65,7 +70,7 @@ def imagine(
             limit=episodes,
         )
         if summary is None:
-            where = ", ".join(folders) or "its own experience"
+            where = ", ".join(folders) or f"those that {run} met by itself"
             raise ValueError(f"no episode in {where} has more than {context} frames")
     if as_json:
         console.show_json(summary)

@@ -45,6 +45,14 @@ def train(
         int | None,
         typer.Option(help="Of weights, batches and experience [default: training.seed, else 0]."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes for methods that act in environments of their own, such as a search "
+            "among controllers; 0 uses this process. The result is the same.",
+        ),
+    ] = 1,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
     ] = False,
@@ -59,6 +67,7 @@ def train(
     mbrl train simple-policy-cem --data data/bowl --out runs/first
     mbrl train simple-policy-cem --data data/bowl training.model_steps=500 planner.horizon=10
     mbrl train simple-policy-cem --data data/all --task all
+    mbrl train world-models --env CarRacing-v3 --workers 2
     mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
     """
     recipe = console.check_method(method)
@@ -106,11 +115,13 @@ def train(
         def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
             loss = metrics.get("held_out/loss", metrics.get("train/loss"))
             text = "" if loss is None else f"loss {loss:.4g}"
+            if loss is None and "train/return" in metrics:
+                text = f"return {metrics['train/return']:.4g}"
             update(completed=done, total=total, label=phase, text=text)
             if not terminal and text:
                 console.note(f"{phase} {done}/{total} {text}")
 
-        info = train_run(spec, folder, progress=tell, fresh=fresh)
+        info = train_run(spec, folder, progress=tell, fresh=fresh, workers=workers)
     if as_json:
         console.show_json(
             {

@@ -163,7 +163,67 @@ class SequenceBuffer:
     def _recorded_starts(self, length: int) -> int:
         return 0 if self.recorded is None else self.recorded.starts(length)
 
+    # -- all steps in order -------------------------------------------------------------
+
+    @property
+    def rows(self) -> int:
+        """Observations held: those of recorded episodes, then those of own experience."""
+        recorded = 0 if self.recorded is None else self.recorded.rows
+        return recorded + len(self.own)
+
+    def rows_between(self, start: int, stop: int) -> Batch:
+        """The observations numbered from ``start`` to before ``stop``, ``(stop - start, ...)``.
+
+        Where one environment's experience follows another's, or recorded episodes, the first
+        observation has ``is_first`` set.
+        """
+        parts: list[Batch] = []
+        recorded = 0 if self.recorded is None else self.recorded.rows
+        if self.recorded is not None and start < recorded:
+            shown = self.recorded.sequences(np.array([start]), min(stop, recorded) - start)
+            parts.append(self._as_shown(shown)[0])
+        held = np.minimum(self.own.count, self.own.size)
+        begins = recorded + np.cumsum([0, *held])
+        for env in range(self.own.n_envs):
+            low, high = max(start, int(begins[env])), min(stop, int(begins[env + 1]))
+            if low < high:
+                oldest = int(self.own.count[env] - held[env])
+                at = oldest + low - int(begins[env])
+                found = self.own.sequences(Place(np.array([env]), np.array([at])), high - low)[0]
+                if low == begins[env]:
+                    found.is_first[0] = True
+                parts.append(found)
+        return Batch.cat(parts)
+
+    def add_episode(self, episode: Episode) -> None:
+        """Record a whole episode as own experience of the first environment."""
+        actions = self.codec.encode(episode.actions)
+        last = len(episode)
+        seen = {}
+        for key, (shape, _) in self.observations.items():
+            value = episode.observations[key]
+            if value.shape[1:] != shape:
+                first = value.shape[-1] == shape[0]
+                value = np.moveaxis(value, -1, 1) if first else np.moveaxis(value, 1, -1)
+            seen[key] = value
+        for step in range(last + 1):
+            self.own.add(
+                0,
+                {key: value[step] for key, value in seen.items()},
+                actions[step - 1] if step else 0.0,
+                float(episode.rewards[step - 1]) if step else 0.0,
+                is_first=step == 0,
+                is_last=step == last,
+                terminal=step == last and episode.terminated,
+                success=step == last and episode.success,
+            )
+
     # -- episodes -----------------------------------------------------------------------
+
+    def newest(self, count: int) -> list[Episode]:
+        """At most ``count`` episodes, the newest first: own experience, then recorded ones."""
+        own = [self._episode(fields) for fields in self.own.episodes(count)][::-1]
+        return [*own, *self.episodes_given[::-1]][:count]
 
     def episodes(self) -> list[Episode]:
         """Recorded episodes, then the finished ones of own experience, the oldest first."""

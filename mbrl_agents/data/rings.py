@@ -167,14 +167,20 @@ class Rings:
 
     # -- episodes -----------------------------------------------------------------------
 
-    def episodes(self) -> list[dict[str, np.ndarray]]:
-        """The fields of every episode that is held as a whole and has ended, the oldest first."""
-        return [
-            self.steps.read(env, start, end)
-            for env, start, end in self._pieces()
-            if end - start > 1 and self._flag("is_first", env, start)
-            if self._flag("is_last", env, end - 1)
+    def episodes(self, newest: int | None = None) -> list[dict[str, np.ndarray]]:
+        """The fields of every episode that is held as a whole and has ended, the oldest first.
+
+        Args:
+            newest: read only so many of the newest.
+        """
+        whole = [
+            piece
+            for piece in self._pieces()
+            if piece[2] - piece[1] > 1 and self._flag("is_first", *piece[:2])
+            if self._flag("is_last", piece[0], piece[2] - 1)
         ]
+        chosen = whole if newest is None else whole[max(0, len(whole) - newest) :]
+        return [self.steps.read(*piece) for piece in chosen]
 
     def _flag(self, name: str, env: int, step: int) -> bool:
         return bool(self.steps.read(env, step, step + 1, [name])[name][0])

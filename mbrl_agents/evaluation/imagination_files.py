@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import nn
 
@@ -18,6 +19,7 @@ from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.files import atomic, write_text
 from mbrl_agents.data.recorded import split_episodes
 from mbrl_agents.evaluation.filmstrips import filmstrip, panels, side_by_side, write_curves
+from mbrl_agents.evaluation.illustrations import write_illustrations
 from mbrl_agents.evaluation.imagined import (
     Windows,
     describe,
@@ -27,9 +29,10 @@ from mbrl_agents.evaluation.imagined import (
     summarise_windows,
 )
 from mbrl_agents.evaluation.video import can_write_mp4, gif, write_video
+from mbrl_agents.protocols import Illustration
 
 Shown = dict[str, tuple[np.ndarray, bytes | None]]
-"""An image by tag, and of a filmstrip the animated GIF."""
+"""An image and, where there is a video, an animated GIF by tag."""
 
 FOLDER = "imagination"
 METRICS_FILE = "metrics.json"
@@ -55,7 +58,8 @@ def show_imagination(
     For the windows with the least and the largest open-loop error: ``{best,worst}.png`` and a
     video of truth, imagined observations and absolute error, ``{best,worst}-reconstruction.*``
     likewise of what the model decodes of observations it has seen, ``{best,worst}-curves.png``;
-    and ``metrics.json``.
+    and ``metrics.json``.  What the algorithm shows of itself beside that
+    (`mbrl_agents.protocols.Illustration`) is written likewise.
 
     Args:
         agent: one with a world model.
@@ -75,6 +79,11 @@ def show_imagination(
         windows = imagine_windows(
             agent.algorithm.world_model, recordings, context=context, horizon=horizon
         )
+        illustrate = getattr(agent.algorithm, "illustrate", None)
+        generator = torch.Generator(agent.device).manual_seed(int(agent.seed or 0))
+        illustrations: list[Illustration] = []
+        if illustrate is not None and windows is not None:
+            illustrations = illustrate(recordings, generator=generator)
     if windows is None:
         return None
     order = windows.rank()
@@ -92,7 +101,11 @@ def show_imagination(
         for path in out.glob(f"{name}*"):
             path.unlink()
         shown |= _write_window(out, name, windows, row)
-    _write_events(run, shown, scalars(summary), int(agent.num_timesteps))
+    pictures, numbers = write_illustrations(out, illustrations, FPS)
+    if numbers:
+        summary["illustrations"] = numbers
+    found = scalars(summary) | numbers
+    _write_events(run, {**shown, **pictures}, found, int(agent.num_timesteps))
     write_text(out / METRICS_FILE, json.dumps(summary, indent=2) + "\n")
     return summary
 

@@ -25,15 +25,25 @@ number of environments and candidate plans at once.
 
 from __future__ import annotations
 
-from mbrl_agents.protocols.algorithms import Algorithm, Carry, Phase, Schedule
+from mbrl_agents.protocols.algorithms import (
+    ActingPhase,
+    Algorithm,
+    Carry,
+    Illustration,
+    Phase,
+    Rollouts,
+    Schedule,
+)
 from mbrl_agents.protocols.models import Batch, Metrics, Observation, Rollout, WorldModel, tree_map
 from mbrl_agents.protocols.planning import ActionPrior, Objective, Plan, Planner, Proposal, shifted
 
 __all__ = [
+    "ActingPhase",
     "ActionPrior",
     "Algorithm",
     "Batch",
     "Carry",
+    "Illustration",
     "Metrics",
     "Objective",
     "Observation",
@@ -42,6 +52,7 @@ __all__ = [
     "Planner",
     "Proposal",
     "Rollout",
+    "Rollouts",
     "Schedule",
     "WorldModel",
     "shifted",

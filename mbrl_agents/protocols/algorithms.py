@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from mbrl_agents.protocols.planning import ActionPrior
 
 if TYPE_CHECKING:
     from mbrl_agents.data.buffer import SequenceBuffer
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 Carry = Any
 """What acting carries from step to step: a pytree, batch first."""
@@ -37,7 +40,10 @@ class Algorithm(Protocol):
         phases: of training, in order.
 
     One that keeps recorded stretches to measure its model's errors on has them as ``calibration``,
-    a `mbrl_agents.training.optimism.Calibration` among its modules.
+    a `mbrl_agents.training.optimism.Calibration` among its modules.  One that has more to show of
+    itself than what its world model decodes has ``illustrate(episodes, generator=...)``: it takes
+    recorded episodes, each a `Batch` of ``(N, ...)``, and returns `Illustration`s, which
+    ``mbrl imagine`` writes beside the rest.
     """
 
     modules: Mapping[str, nn.Module]
@@ -79,6 +85,33 @@ class Algorithm(Protocol):
 
 
 @dataclass(frozen=True)
+class Illustration:
+    """Something that an algorithm shows of itself: images, a video, curves, points or numbers.
+
+    Attributes:
+        name: of its files.
+        images: ``(rows, columns, height, width, 3)`` in [0, 1].
+        frames: ``(T, height, width, 3)`` in [0, 1], of a video.
+        curves: ``(T,)`` by label, over ``axis``.
+        points: ``(N, 2)`` of a scatter plot, coloured by ``shades`` ``(N,)``.
+        shades: see there; ``shade`` says what they are.
+        axis, shade, title: labels.
+        numbers: scalars by name, for logs.
+    """
+
+    name: str
+    title: str = ""
+    images: Tensor | None = None
+    frames: Tensor | None = None
+    curves: Mapping[str, Tensor] = field(default_factory=dict)
+    points: Tensor | None = None
+    shades: Tensor | None = None
+    axis: str = "control steps"
+    shade: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """When a phase is due.
 
@@ -88,6 +121,8 @@ class Schedule:
         every: environment steps between turns.
         per_turn: updates of each turn; fractions add up.
         first: updates of the first turn, ``per_turn`` when None.
+        log_every, checkpoint_every: updates of ``fit`` between logs and between checkpoints, where
+            an update of this phase takes longer than others; None for the training's own.
     """
 
     updates: int
@@ -95,6 +130,8 @@ class Schedule:
     every: int = 1
     per_turn: float = 1.0
     first: int | None = None
+    log_every: int | None = None
+    checkpoint_every: int | None = None
 
 
 @runtime_checkable
@@ -149,4 +186,43 @@ class Phase(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Take back what `tensors` gave."""
+        ...
+
+
+class Rollouts(Protocol):
+    """Environments like the agent's own, to act in: in worker processes or in this one."""
+
+    def run(
+        self, function: Callable[[Any, Job], Result], jobs: Iterable[Job], *, shared: Any = None
+    ) -> Iterator[Result]:
+        """``function(workplace, job)`` of every job, in the order of ``jobs``.
+
+        A job may run twice, where a process died or hung, and anywhere: its result must depend on
+        the job and on ``shared`` alone.
+
+        Args:
+            function: importable by name; its first argument is a
+                `mbrl_agents.data.env_workers.Workplace`.
+            jobs: picklable.
+            shared: what all jobs read, picklable; sent to a process once while it stays the same
+                object.
+        """
+        ...
+
+
+@runtime_checkable
+class ActingPhase(Phase, Protocol):
+    """A phase whose updates act in environments of their own, such as a search among policies.
+
+    Attributes:
+        gathers: whether it records what it meets, so that a fit needs no recorded episodes.  It has
+            no turns in ``learn``, which gathers experience by itself.
+        env_steps: taken so far.
+    """
+
+    gathers: bool
+    env_steps: int
+
+    def use(self, rollouts: Rollouts | None) -> None:
+        """Act in these environments from now on; None where there are none any more."""
         ...

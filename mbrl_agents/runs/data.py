@@ -10,8 +10,10 @@ from typing import Any
 
 from gymnasium import spaces
 
+from mbrl_agents.data.collect import Collection, collect
 from mbrl_agents.data.dataset import read_episodes, read_infos
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.runs.spec import RunInfo
 from mbrl_agents.runs.tasks import ALL_TASKS, as_observed, several_tasks
 
 Tasks = int | str | Sequence[int | str] | None
@@ -132,6 +134,21 @@ def read_run_episodes(
     return episodes if observation_space is None else as_observed(episodes, observation_space)
 
 
+def fresh_episodes(run: str | Path, info: RunInfo, count: int, seed: int = 0) -> list[Episode]:
+    """Episodes that a finished run's agent plays in the run's environment, for looking at them."""
+    from mbrl_agents.runs.loading import RunPredictor
+
+    collection = Collection(
+        info.spec.env_id,
+        info.spec.env_kwargs,
+        source="agent",
+        episodes=count,
+        seed=seed,
+        agent=str(run),
+    )
+    return collect(collection, factory=RunPredictor(str(run)))
+
+
 def _chosen(
     found: Sequence[Sequence[Mapping[str, Any]]], env_kwargs: Mapping[str, Any], limit: int | None
 ) -> list[list[int]]:
@@ -163,6 +180,7 @@ __all__ = [
     "check_tasks",
     "count_run_episodes",
     "env_of_data",
+    "fresh_episodes",
     "of_task",
     "read_run_episodes",
 ]

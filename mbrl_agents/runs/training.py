@@ -52,6 +52,7 @@ class Work:
         folder: of the run.
         progress: told of every log.
         callbacks: of SB3, for own experience.
+        workers: processes for phases that act in environments of their own.
     """
 
     recipe: Method
@@ -61,6 +62,7 @@ class Work:
     folder: Path
     progress: Progress
     callbacks: list[Any]
+    workers: int = 0
 
     def make(self, **arguments: Any) -> Any:
         """The untrained agent, logging into the folder."""
@@ -75,7 +77,12 @@ class Work:
 
 
 def train_run(
-    spec: RunSpec, folder: str | Path, *, progress: Progress | None = None, fresh: bool = False
+    spec: RunSpec,
+    folder: str | Path,
+    *,
+    progress: Progress | None = None,
+    fresh: bool = False,
+    workers: int = 0,
 ) -> RunInfo:
     """Train ``spec`` into ``folder`` and return the finished run's info.
 
@@ -84,6 +91,8 @@ def train_run(
 
     Args:
         fresh: ignore what the folder holds.
+        workers: processes for methods that act in environments of their own, see `Agent.fit`; they
+            change nothing but the time it takes.
 
     Raises:
         ValueError: the folder holds a run of another spec, or of a folder of episodes that has
@@ -107,7 +116,7 @@ def train_run(
                 f"{folder} holds another run ({different}); use another folder or train afresh"
             )
         return info
-    if spec.data is None and spec.steps == 0:
+    if spec.data is None and spec.steps == 0 and not recipe.gathers:
         raise ValueError(f"{spec.method} needs episodes to learn from or environment steps")
     env = Monitor(make_env(spec.env_id, spec.env_kwargs))
     try:
@@ -121,7 +130,7 @@ def train_run(
         with _Clock(folder) as clock:
             told = clock.wrap(progress)
             callbacks = [_callback(told, spec.steps), LearningCurve(folder), *_checks(spec, folder)]
-            work = Work(recipe, spec, episodes, env, folder, told, callbacks)
+            work = Work(recipe, spec, episodes, env, folder, told, callbacks, workers)
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
         conditions = conditions_of(env)
@@ -136,6 +145,8 @@ def train_run(
         (folder / CHECKPOINT).unlink(missing_ok=True)
     if isinstance(agent, Agent):
         try_to_show_imagination(agent, folder, episodes)
+    if not spec.steps:
+        remove_experience(folder)
     return info
 
 
@@ -166,8 +177,14 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
     """
     agent: Agent = work.make()
     names, steps = list(work.spec.overrides), work.spec.steps
-    if work.episodes:
-        agent.fit(work.episodes, folder=work.folder, progress=work.progress, overrides=names)
+    if work.episodes or not steps:
+        agent.fit(
+            work.episodes,
+            folder=work.folder,
+            progress=work.progress,
+            overrides=names,
+            workers=work.workers,
+        )
     if steps:
         agent.learn(steps, callback=work.callbacks, folder=work.folder)
         agent.save_run(work.folder, names)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.data.buffer import SequenceBuffer
-from mbrl_agents.protocols import Algorithm, Phase
+from mbrl_agents.protocols import ActingPhase, Algorithm, Phase
 from mbrl_agents.training.checkpoints import load_tensors, save_tensors, under
 from mbrl_agents.training.means import RunningMeans
 from mbrl_agents.training.settings import TrainingSettings
@@ -65,10 +65,11 @@ class Trainer:
         Returns:
             ``metrics``.
         """
-        phases, every = list(self.phases.values()), self.settings.log_every
+        phases = list(self.phases.values())
         while self.phase < len(phases):
             phase = phases[self.phase]
-            total = phase.schedule.updates
+            total, every = phase.schedule.updates, self._log_every(phase)
+            checkpoint_every = phase.schedule.checkpoint_every or self.settings.checkpoint_every
             if self.done == 0:
                 phase.begin(buffer, total, seed=self.seed, refit=False)
             while self.done < total:
@@ -79,7 +80,7 @@ class Trainer:
                     row = self._row(phase.name)
                     self.metrics |= self.tagged(phase.name, row)
                     report(phase.name, self.done, total, row)
-                if save and self.done % self.settings.checkpoint_every == 0 and self.done < total:
+                if save and self.done % checkpoint_every == 0 and self.done < total:
                     save()
             last = {f"held_out/{name}": value for name, value in phase.end(buffer).items()}
             self.metrics |= self.tagged(phase.name, last)
@@ -103,7 +104,7 @@ class Trainer:
             phase.begin(buffer, updates, seed=self.seed + total * refit, refit=refit)
             for done in range(1, updates + 1):
                 self._means[phase.name].add(phase.update(buffer))
-                if done % self.settings.log_every == 0 or done == updates:
+                if done % self._log_every(phase) == 0 or done == updates:
                     self._held_out[phase.name] |= phase.evaluate(buffer)
             self._held_out[phase.name] |= phase.end(buffer)
             self.turns[phase.name] += 1
@@ -111,6 +112,8 @@ class Trainer:
     def _due(self, phase: Phase, buffer: SequenceBuffer, total: int, steps: int) -> int:
         """Updates that a phase has to take now."""
         schedule, name = phase.schedule, phase.name
+        if isinstance(phase, ActingPhase) and phase.gathers:
+            return 0  # whoever learns online gathers by acting
         if phase.needs_labels and not buffer.has_labels():
             return 0
         if self.turns[name] == 0:
@@ -125,6 +128,9 @@ class Trainer:
         updates = int(self._credit[name])
         self._credit[name] -= updates
         return updates
+
+    def _log_every(self, phase: Phase) -> int:
+        return phase.schedule.log_every or self.settings.log_every
 
     def take_metrics(self) -> dict[str, float]:
         """Means since the last call, and the last look at held-out data, of all phases."""

@@ -87,3 +87,31 @@ def test_runs_that_cannot_be_shown(tmp_path: Path) -> None:
     assert "sb3-ppo has no world model" in result.stderr
     result = mbrl("imagine", tmp_path / "nowhere")
     assert result.exit_code == 2
+
+
+def test_a_run_that_gathered_its_own_episodes_is_shown_on_new_ones(tmp_path: Path) -> None:
+    run, env = tmp_path / "run", "toy_images:ToyImages-v0"
+    small = [
+        "world_model.latent=4", "world_model.depth=2", "world_model.hidden=8",
+        "training.rollouts=2", "training.vision_updates=2", "training.encode_parts=1",
+        "training.memory_updates=2", "training.batch_size=2", "training.sequence_length=4",
+        "controller.generations=1", "controller.population=2", "controller.episodes=1",
+        "controller.evaluate_episodes=1",
+    ]  # fmt: skip
+    result = mbrl("train", "world-models", "--env", env, "--workers", 0, "--out", run, *small)
+    assert result.exit_code == 0, result.output
+    shown = run / "imagination"
+    assert json.loads((shown / "metrics.json").read_text())["source"] == "replayed episodes"
+    assert not (run / "replay").exists()
+    for path in shown.iterdir():
+        path.unlink()
+    result = mbrl("imagine", run, "--episodes", 2, "--context", 2, "--horizon", 4, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["source"] == "episodes it was not trained on"
+    assert "prior.png" in {path.name for path in shown.iterdir()}
+    for name in ("dreams", "latents", "mixture-entropy", "dream-beside-reality"):
+        assert (shown / f"{name}.png").stat().st_size > 500
+    for name in ("dreams", "dream-beside-reality"):
+        assert any((shown / f"{name}{suffix}").is_file() for suffix in (".mp4", ".gif"))
+    assert summary["illustrations"]["mixture-entropy/entropy_1"] > 0

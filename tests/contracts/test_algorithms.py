@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from small_methods import (
     normalised,
     observed,
     random_episodes,
+    random_observations,
     small_settings,
     world_model_of,
 )
@@ -26,8 +29,17 @@ from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.actions import ActionCodec
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.data.env_workers import EnvWorkers
 from mbrl_agents.names import resolve
-from mbrl_agents.protocols import ActionPrior, Algorithm, Phase, Schedule, WorldModel, tree_map
+from mbrl_agents.protocols import (
+    ActingPhase,
+    ActionPrior,
+    Algorithm,
+    Phase,
+    Schedule,
+    WorldModel,
+    tree_map,
+)
 from mbrl_agents.registry import METHODS, AgentMethod
 from mbrl_agents.training.trainer import LEARN, Trainer
 
@@ -50,6 +62,36 @@ TRAINED = {_learning(name): name for name in reversed(AGENTS)}.values()
 LEARNING = [case for case in CASES if case[0] in TRAINED]
 
 
+class Noise(gymnasium.Env):
+    """Episodes of a few steps of random observations."""
+
+    def __init__(self, observations: spaces.Dict, actions: spaces.Space) -> None:
+        self.observation_space, self.action_space = observations, actions
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(4, 8))
+        return self._seen(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.left -= 1
+        return self._seen(), float(np.sum(action)), self.left == 0, False, {}
+
+    def _seen(self):
+        shown = random_observations(self.observation_space, 1, int(self.np_random.integers(1000)))
+        return {key: value[0] for key, value in shown.items()}
+
+
+@dataclass(frozen=True)
+class NoiseFactory:
+    observations: spaces.Dict
+    actions: spaces.Space
+
+    def __call__(self) -> gymnasium.Env:
+        return Noise(self.observations, self.actions)
+
+
 class Made:
     """An algorithm at a small size, and data for it.
 
@@ -69,6 +111,10 @@ class Made:
             sections, self.observations, self.actions, seed=0
         )
         self.planner, self.objective = build_search(self.config)
+        self.rollouts = EnvWorkers(NoiseFactory(self.observations, self.actions))
+        for phase in self.algorithm.phases:
+            if isinstance(phase, ActingPhase):
+                phase.use(self.rollouts)
 
     def buffer(self) -> SequenceBuffer:
         """Recorded episodes, labelled, and own experience with the algorithm's extras."""
@@ -261,9 +307,11 @@ def test_every_phase_learns_with_every_part_of_its_modules(made):
     trained: dict[str, bool] = {}
     for phase in made.algorithm.phases:
         assert phase.ready(buffer)
-        assert not phase.ready(empty)
+        gathers = isinstance(phase, ActingPhase) and phase.gathers
+        assert gathers or not phase.ready(empty)
         phase.begin(buffer, 3, seed=0, refit=False)
         for _ in range(3):  # behind a layer that begins at zero, gradients begin later
+            before = {key: value.detach().clone() for key, value in _parameters(made).items()}
             metrics = phase.update(buffer)
             for name, value in metrics.items():
                 assert value.ndim == 0, name
@@ -272,6 +320,8 @@ def test_every_phase_learns_with_every_part_of_its_modules(made):
             for key, parameter in _parameters(made).items():
                 if parameter.requires_grad:
                     moved = parameter.grad is not None and bool(parameter.grad.any())
+                    # What is searched for has no gradient.
+                    moved = moved or not torch.equal(parameter, before[key])
                     trained[key] = trained.get(key, False) or moved
         looked = phase.evaluate(buffer)
         ended = phase.end(buffer)

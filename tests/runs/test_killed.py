@@ -61,6 +61,27 @@ SIMPLE = [
     "training.round_steps=45",
     "training.refit_steps=6",
 ]
+WORLD = [
+    "world_model.latent=4",
+    "world_model.depth=4",
+    "world_model.hidden=8",
+    "world_model.mixtures=2",
+    "training.rollouts=12",
+    "training.rollout_batch=1",
+    "training.vision_updates=12",
+    "training.encode_parts=8",
+    "training.memory_updates=12",
+    "training.batch_size=4",
+    "training.memory_batch_size=4",
+    "training.sequence_length=6",
+    "training.checkpoint_every=4",
+    "training.log_every=5",
+    "controller.generations=5",
+    "controller.population=4",
+    "controller.episodes=1",
+    "controller.evaluate_every=2",
+    "controller.evaluate_episodes=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +144,12 @@ def lite(out: Path) -> list:
             "training.sequence_length=4", "training.pretrain=5"]  # fmt: skip
 
 
+def world(out: Path) -> list:
+    """Gathers its own episodes, and searches for a controller in the environment."""
+    env = "toy_images:ToyImages-v0"
+    return ["world-models", "--env", env, "--workers", 0, "--out", out, *WORLD]
+
+
 def commands(data: Path) -> dict[str, Callable[[Path], list]]:
     return {
         "online": online,
@@ -132,6 +159,7 @@ def commands(data: Path) -> dict[str, Callable[[Path], list]]:
         "simple": lambda out: simple(out, data),
         "mbpo": mbpo,
         "lite": lite,
+        "world": world,
     }
 
 
@@ -160,7 +188,7 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
-KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite"]
+KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite", "world"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,6 +247,17 @@ WRITES = {
         (CHECKPOINT, 1),
         (CHECKPOINT, 2),
         ("replay.safetensors", 1),
+    ],
+    "world": [
+        # Two of rollouts and one at their end; of V, of the encoding, of M; of five generations.
+        ("000001.steps", 1),
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 3),
+        (CHECKPOINT, 4),
+        (CHECKPOINT, 4),
+        (CHECKPOINT, 3),
+        ("controller.safetensors", 1),
+        ("run.json", 1),
     ],
     "simple": [
         (CHECKPOINT, 2),

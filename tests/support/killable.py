@@ -23,6 +23,7 @@ _CONTEXT.set_forkserver_preload(
         "mbrl_agents.agents.agent",
         "mbrl_agents.algorithms.dreamer_v3",
         "mbrl_agents.algorithms.simple",
+        "mbrl_agents.algorithms.world_models",
         "mbrl_agents.cli.main",
         "mbrl_agents.runs.training",
         "torch._dynamo",

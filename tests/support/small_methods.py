@@ -33,6 +33,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "dreamer_lite": ("images",),
     "mbpo": ("images",),
     "simple": ("images",),
+    "world_models": ("vectors",),
 }
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
 
@@ -49,15 +50,26 @@ SIZES: dict[str, Any] = {
     "classes": 4,
     "depth": 2,
     "ensemble": 2,
+    "ensemble_hidden": 8,
     "members": 2,
     "elites": 2,
     "end_hidden": 8,
-    "rollouts": 8,
     "batch_size": 2,
     "policy_batch_size": 8,
     "sequence_length": 4,
     "imagination": 2,
     "free_nats": 0.0,  # or nothing of a fresh prior is trained
+    "latent": 4,
+    "mixtures": 2,
+    "memory_batch_size": 2,
+    "rollouts": 6,
+    "rollout_batch": 1,
+    "encode_parts": 6,
+    "population": 4,
+    "episodes": 1,
+    "generations": 6,
+    "evaluate_every": 2,
+    "evaluate_episodes": 1,
 }
 """Values by the name of a setting, in whatever section it stands."""
 
