@@ -59,7 +59,7 @@ def imagine(
             agent.load_experience(run)
         else:
             console.note(f"{run} keeps no episodes: its agent plays {episodes}")
-            found = fresh_episodes(run, info, episodes)
+            found, own = fresh_episodes(run, info, episodes), False
         summary = show_imagination(
             agent,
             run if out is None else out,

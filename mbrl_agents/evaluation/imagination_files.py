@@ -80,9 +80,9 @@ def show_imagination(
             agent.algorithm.world_model, recordings, context=context, horizon=horizon
         )
         illustrate = getattr(agent.algorithm, "illustrate", None)
-        generator = torch.Generator(agent.device).manual_seed(int(agent.seed or 0))
         illustrations: list[Illustration] = []
         if illustrate is not None and windows is not None:
+            generator = torch.Generator(agent.device).manual_seed(int(agent.seed or 0))
             illustrations = illustrate(recordings, generator=generator)
     if windows is None:
         return None

@@ -142,13 +142,12 @@ def test_few_demonstrations_and_disturbed_tests(tmp_path: Path) -> None:
     assert {row["status"] for row in rows.values()} == {"ok"}, (tmp_path / "summary.md").read_text()
     assert rows["expert"]["successes"] == 4
     assert rows["expert (stuck)"]["successes"] == 0
-    all_of_them = "simple-policy (all tasks)"
-    few, whole = rows["simple-policy (all tasks, 1 episode)"], rows[all_of_them]
+    few, whole = rows["simple-policy (1 episode)"], rows["simple-policy"]
     assert [few["demonstrations"], whole["demonstrations"]] == [1, 4]
     assert 0 < few["env_steps"] < whole["env_steps"]
     # As many steps of its own as the demonstrations that it was shown, one of each task.
-    assert rows["sb3-sac-demos (all tasks, 1 episode)"]["env_steps"] == 2 * few["env_steps"]
-    disturbed = rows["simple-policy (all tasks, stuck)"]
+    assert rows["sb3-sac-demos (1 episode)"]["env_steps"] == 2 * few["env_steps"]
+    disturbed = rows["simple-policy (stuck)"]
     assert disturbed["training"] == whole["training"] != few["training"]
     assert disturbed["test_env_kwargs"] == {"disturbance": "stuck"}
     assert sum(data["episodes"] for data in summary["data"]) == 2 * 4

@@ -19,6 +19,7 @@ def test_the_rows_that_are_asked_for():
         "reset_pose",
         "reset_image",
         "collect_2",
+        "car_racing",
     ]
 
 
