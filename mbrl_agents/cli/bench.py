@@ -21,7 +21,8 @@ def bench(
     suite: Annotated[
         str,
         typer.Argument(
-            help="quick, spatial, few, disturbed, classic, expert, budget, speed, or your own YAML."
+            help="quick, spatial, object, goal, few, disturbed, classic, hybrid, expert, budget, "
+            "speed, or your own YAML."
         ),
     ] = "quick",
     overrides: Annotated[
