@@ -40,7 +40,8 @@ class WorldModels(LatentAlgorithm):
         seed: of weights and of all that is drawn.
 
     Raises:
-        ValueError: for spaces it cannot read.
+        ValueError: for spaces it cannot read, and where neither a controller nor a predicted
+            reward could choose actions.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class WorldModels(LatentAlgorithm):
         seed: int,
     ) -> None:
         config, self.training = sections["world_model"], sections["training"]
+        if "controller" not in sections and not config.heads:
+            raise ValueError(
+                "without a controller World Models act by planning on the predicted reward, which "
+                "needs the reward head: set world_model.heads=true, or take method world-models"
+            )
         self.model = WorldModelsModel(
             config,
             observation_space,

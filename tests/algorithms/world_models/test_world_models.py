@@ -362,6 +362,11 @@ class TestPhases:
         assert [phase.name for phase in agent.algorithm.phases][-1] == "memory"
         assert env.action_space.contains(agent.predict(env.reset(seed=0)[0])[0])
 
+    def test_planning_needs_the_reward_head(self):
+        env = gymnasium.make("toy_images:ToyImages-v0")
+        with pytest.raises(ValueError, match=r"world_model\.heads=true"):
+            make_agent("world-models-cem", env, world_model={"heads": False})
+
     def test_a_dream_needs_the_heads(self):
         env = gymnasium.make("toy_images:ToyImages-v0")
         with pytest.raises(ValueError, match=r"world_model\.heads=true"):
