@@ -239,7 +239,8 @@ class _Process:
                 raise RuntimeError(f"a job in an environment failed in its process:\n{value}")
             done[self.job], self.job = value, None
             return None
-        if not self.process.is_alive():
+        # Its sentinel is ready a moment before the process counts as dead: time tells them apart.
+        if time.monotonic() - self.began < timeout:
             return "died (killed, perhaps for lack of memory)"
         return f"took longer than {timeout:g} s"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gymnasium
@@ -74,6 +76,14 @@ def test_a_job_that_always_fails_is_reported(factory):
             list(workers.run(dies, [0]))
         with pytest.raises(RuntimeError, match="a mistake of the job"):
             list(workers.run(raises, [0]))
+
+
+def test_a_death_is_no_delay_though_the_system_has_yet_to_tell_of_it(factory, monkeypatch):
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "is_alive", lambda process: True)
+    monkeypatch.setattr(Connection, "poll", lambda pipe, timeout=0.0: False)
+    with EnvWorkers(factory, workers=1, attempts=1) as workers:
+        with pytest.raises(RuntimeError, match="failed 1 times: its process died"):
+            list(workers.run(dies, [0]))
 
 
 def test_an_environment_that_cannot_be_built_again_is_refused():
