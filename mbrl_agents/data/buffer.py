@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,10 @@ class SequenceBuffer:
         if isinstance(observation_space, spaces.Dict):
             entries = observation_space.spaces
         self.observations = {key: (s.shape or (), s.dtype) for key, s in entries.items()}
-        self.episodes_given = list(recorded)
+        self.episodes_given = [_observing(episode, self.observations) for episode in recorded]
         self.recorded: RecordedEpisodes | None = None
         if recorded:
-            self.recorded = RecordedEpisodes(recorded, self.codec, self.spec)
+            self.recorded = RecordedEpisodes(self.episodes_given, self.codec, self.spec)
         self.own = self._rings(n_envs, folder)
         self._split: tuple[Any, tuple[RecordedEpisodes, RecordedEpisodes | None]] | None = None
 
@@ -143,10 +143,17 @@ class SequenceBuffer:
         for key, (shape, _) in self.observations.items():
             value = batch.obs[key]
             if value.shape[2:] != shape:
-                first = value.shape[-1] == shape[0]
-                value = value.movedim(-1, 2) if first else value.movedim(2, -1)
+                to_front = (value.shape[-1], *value.shape[2:-1]) == shape
+                value = value.movedim(-1, 2) if to_front else value.movedim(2, -1)
             obs[key] = value
         return replace(batch, obs=obs)
+
+    def _as_recorded(self, key: str, value: np.ndarray) -> np.ndarray:
+        """Own observations ``(T + 1, ...)`` with channels where recorded episodes have them."""
+        if not self.episodes_given:
+            return value
+        shape = self.episodes_given[0].observations[key].shape[1:]
+        return value if value.shape[1:] == shape else _channels_moved(value, shape)
 
     def remember(self, place: tuple[Place, Place], extras: Mapping[str, Tensor]) -> None:
         """Store the extras ``(B, T, ...)`` that training computed for a sample."""
@@ -202,10 +209,7 @@ class SequenceBuffer:
         seen = {}
         for key, (shape, _) in self.observations.items():
             value = episode.observations[key]
-            if value.shape[1:] != shape:
-                first = value.shape[-1] == shape[0]
-                value = np.moveaxis(value, -1, 1) if first else np.moveaxis(value, 1, -1)
-            seen[key] = value
+            seen[key] = value if value.shape[1:] == shape else _channels_moved(value, shape)
         for step in range(last + 1):
             self.own.add(
                 0,
@@ -264,7 +268,9 @@ class SequenceBuffer:
         actions = self.codec.decode(fields["prev_action"][1:]).astype(np.float32)
         actions = actions.reshape(len(actions), -1)
         return Episode(
-            observations={key: fields[f"obs.{key}"] for key in self.observations},
+            observations={
+                key: self._as_recorded(key, fields[f"obs.{key}"]) for key in self.observations
+            },
             actions=actions,
             labels=np.full_like(actions, np.nan),
             rewards=fields["reward"][1:],
@@ -308,6 +314,18 @@ class SequenceBuffer:
     def tidy(self) -> None:
         """Remove files that no checkpoint lists; to be called after one was written."""
         self.own.tidy()
+
+
+def _observing(episode: Episode, keys: Collection[str]) -> Episode:
+    """An episode without the observations that nobody shows any more."""
+    kept = {key: value for key, value in episode.observations.items() if key in keys}
+    return replace(episode, observations=kept) if len(kept) < len(episode.observations) else episode
+
+
+def _channels_moved(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Images ``(T + 1, ...)`` of ``shape``, whose channels lay at the other end."""
+    to_front = (images.shape[-1], *images.shape[1:-1]) == shape
+    return np.moveaxis(images, -1, 1) if to_front else np.moveaxis(images, 1, -1)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -370,9 +370,12 @@ class TestFiles:
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_images_recorded_with_channels_elsewhere_are_drawn_as_the_environment_shows_them(first):
+@pytest.mark.parametrize("width", [4, 6])
+def test_images_recorded_with_channels_elsewhere_are_drawn_as_the_environment_shows_them(
+    first, width
+):
     """Vectorised environments show channels first, episode folders hold them last."""
-    last, front = (6, 4, 3), (3, 6, 4)
+    last, front = (6, width, 3), (3, 6, width)
     shown, recorded = (front, last) if first else (last, front)
     steps, box = 5, spaces.Box(-1.0, 1.0, (2,), np.float32)
     images = np.random.default_rng(0).integers(0, 256, (steps + 1, *recorded), np.uint8)
@@ -392,6 +395,12 @@ def test_images_recorded_with_channels_elsewhere_are_drawn_as_the_environment_sh
         assert set(batch.obs) == {"image"}
         for sequence in batch.obs["image"].numpy():
             assert any(np.array_equal(sequence, expected[i : i + 3]) for i in range(steps - 1))
+    # A refit trains on both as on recorded episodes.
+    train, held = buffer.split(0.0, 0)
+    assert held is None
+    both = train.whole(torch.arange(2)).obs["image"].numpy()
+    assert np.array_equal(both[0], images)
+    assert np.array_equal(both[1, :4], images[:4])
 
 
 def test_images_of_another_size_are_refused():

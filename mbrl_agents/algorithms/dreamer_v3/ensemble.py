@@ -47,10 +47,10 @@ class LatentEnsemble(nn.Module):
             generator=generator,
         )
 
-    def log_probs(self, features: Tensor, action: Tensor) -> Tensor:
+    def logits(self, features: Tensor, action: Tensor) -> Tensor:
         """``(E, N, G, n)`` of the latent that ``action`` ``(N, A)`` leads to from ``(N, F)``."""
         raw = self.network(torch.cat([features, action], -1))
-        return raw.unflatten(-1, self.shape).float().log_softmax(-1)
+        return raw.unflatten(-1, self.shape).float()
 
     def loss(self, features: Tensor, action: Tensor, target: Tensor) -> Tensor:
         """Cross entropy ``(N,)`` in nats, summed over ``G``, the mean over members.
@@ -60,7 +60,7 @@ class LatentEnsemble(nn.Module):
             action: ``(N, A)`` taken there.
             target: ``(N, G, n)`` probabilities of the posterior that was reached; no gradient.
         """
-        guess = self.log_probs(features.detach(), action)
+        guess = self.logits(features.detach(), action).log_softmax(-1)
         return -(target.detach() * guess).sum((-2, -1)).mean(0)
 
     def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
@@ -68,8 +68,11 @@ class LatentEnsemble(nn.Module):
 
         0 where all members predict the same.
         """
-        found = self.log_probs(features, action).exp()
-        return found.var(0, correction=0).sum(-1).mean(-1).sqrt()
+        # A softmax over the few classes that lie side by side is ten times as slow.
+        logits = self.logits(features, action).permute(0, 3, 1, 2).contiguous()  # (E, n, N, G)
+        found = (logits - logits.amax(1, keepdim=True)).exp()
+        found = found / found.sum(1, keepdim=True)
+        return (found - found.mean(0)).square().mean(0).sum(0).mean(-1).sqrt()
 
 
 __all__ = ["LatentEnsemble"]

@@ -325,7 +325,7 @@ class TestEnsemble:
         features = torch.randn(6, model.feature_size)
         action = torch.rand(6, 7) * 2 - 1
         found = model.ensemble.disagreement(features, action)
-        probs = model.ensemble.log_probs(features, action).exp()
+        probs = model.ensemble.logits(features, action).softmax(-1)
         expected = probs.std(0, correction=0).square().sum(-1).mean(-1).sqrt()
         assert torch.allclose(found, expected, atol=1e-6)
         assert (found > 0).all()
