@@ -81,9 +81,9 @@ def test_a_job_that_always_fails_is_reported(factory):
 def test_a_death_is_no_delay_though_the_system_has_yet_to_tell_of_it(factory, monkeypatch):
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "is_alive", lambda process: True)
     monkeypatch.setattr(Connection, "poll", lambda pipe, timeout=0.0: False)
-    with EnvWorkers(factory, workers=1, attempts=1) as workers:
-        with pytest.raises(RuntimeError, match="failed 1 times: its process died"):
-            list(workers.run(dies, [0]))
+    died = pytest.raises(RuntimeError, match="failed 1 times: its process died")
+    with EnvWorkers(factory, workers=1, attempts=1) as workers, died:
+        list(workers.run(dies, [0]))
 
 
 def test_an_environment_that_cannot_be_built_again_is_refused():
