@@ -1,6 +1,7 @@
 # make bench   set up .venv if need be, run the quick comparison, print its table
 # make speed   set up .venv if need be, measure speeds beside other projects
 # make test    set up .venv if need be, run the tests
+# make test-cluster   those that start two Ray nodes, a minute or two
 # make lint    ruff, mypy, import-linter
 # make format  let ruff format and fix
 # make setup   only the set-up;  PYTHON=python3.12 chooses the interpreter
@@ -16,11 +17,11 @@ SOURCES := mbrl_agents envs benchmarks examples scripts tests setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
-.PHONY: help setup bench speed test lint format clean
+.PHONY: help setup bench speed test test-cluster lint format clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,6s/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,7s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)
 
@@ -36,6 +37,9 @@ speed: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+test-cluster: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/data/test_cluster.py tests/benchmarks/test_engines.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)

@@ -7,11 +7,8 @@ planning times are measured in a process that does nothing else, with one thread
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +18,13 @@ from typing import Any
 
 import yaml
 
+from .engines import Engine, Running, make_engine
 from .job import read_result, stop, write_json
 from .plan import BenchmarkPlan, Job, make_plan
 from .suite import Suite
 
 _POLL_SECONDS = 0.1
 _LOG_TAIL_LINES = 6
-_PATIENCE_SECONDS = 10.0  # for a job that was told to stop
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,7 @@ def run_suite(
     folder: str | Path,
     *,
     workers: int = 2,
+    engine: str = "local",
     fresh: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Outcome:
@@ -72,13 +70,12 @@ def run_suite(
 
     Args:
         folder: the benchmark's; jobs finished there are not run again.
-        workers: processes at once.
+        workers: processes at once; 0 on a cluster for as many as it has processors.
+        engine: where they run, see `mbrl_agents.benchmarks.engines`: "local", or "ray".
         fresh: forget what the folder holds (only files that a benchmark writes).
         on_event: told of every start and end.
     """
     folder = Path(folder)
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     if fresh:
         for name in ("jobs", "data", "models", "logs"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -87,7 +84,8 @@ def run_suite(
     (folder / "suite.yaml").write_text(
         yaml.safe_dump(suite.to_dict(), sort_keys=False), encoding="utf-8"
     )
-    scheduler = _Scheduler(make_plan(suite), folder, workers, on_event or (lambda event: None))
+    where = make_engine(engine, folder, workers)
+    scheduler = _Scheduler(make_plan(suite), folder, where, on_event or (lambda event: None))
     with _terminated_by_exception():
         return scheduler.run()
 
@@ -97,15 +95,15 @@ class _Scheduler:
         self,
         plan: BenchmarkPlan,
         folder: Path,
-        workers: int,
+        engine: Engine,
         on_event: Callable[[Event], None],
     ) -> None:
-        self._plan, self._folder, self._workers = plan, folder, workers
+        self._plan, self._folder, self._engine = plan, folder, engine
         self._on_event = on_event
         self._began = time.perf_counter()
         self._results: dict[str, dict[str, Any]] = {}
         self._failures: dict[str, str] = {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, Running] = {}
 
     def run(self) -> Outcome:
         priorities = self._plan.priorities()
@@ -124,22 +122,9 @@ class _Scheduler:
                 if not started:
                     time.sleep(_POLL_SECONDS)
         finally:
-            self._stop()
+            self._engine.stop(self._running.values())
         seconds = time.perf_counter() - self._began
-        return Outcome(self._plan, self._results, self._failures, seconds, self._workers)
-
-    def _stop(self) -> None:
-        """End what still runs: asked first, so that it saves what is finished, then killed."""
-        for process in self._running.values():
-            process.terminate()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        for process in self._running.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            # The whole group: a job's own worker processes do not outlive it either.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        return Outcome(self._plan, self._results, self._failures, seconds, self._engine.workers)
 
     def _start_next(self, waiting: list[Job]) -> bool:
         """Start the most urgent job that can run now; False where there is none."""
@@ -147,7 +132,7 @@ class _Scheduler:
             return False
         for job in waiting:
             ready = all(need in self._results for need in job.needs)
-            free = not self._running if job.wide else len(self._running) < self._workers
+            free = not self._running if job.wide else len(self._running) < self._engine.workers
             if ready and free:
                 waiting.remove(job)
                 self._start(job)
@@ -164,22 +149,12 @@ class _Scheduler:
                 "title": job.title,
                 "spec": job.spec,
                 "needs": list(job.needs),
-                "workers": self._workers if job.wide else 1,
+                "workers": self._engine.width if job.wide else 1,
             },
         )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with (self._folder / "logs" / f"{job.key}.log").open("wb") as log:
-            log.write(f"# {job.title}\n".encode())
-            log.flush()
-            self._running[job.key] = subprocess.Popen(
-                [sys.executable, "-m", "mbrl_agents.benchmarks.job", str(self._folder), job.key],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # Ctrl-C reaches the runner alone, which then ends its jobs in one way.
-                start_new_session=True,
-            )
+        log = self._folder / "logs" / f"{job.key}.log"
+        log.write_text(f"# {job.title}\n", encoding="utf-8")
+        self._running[job.key] = self._engine.start(self._folder, job.key, log, wide=job.wide)
         self._tell("started", job)
 
     def _collect_finished(self) -> None:

@@ -19,7 +19,7 @@ from mbrl_agents.agents.experience import Collector, experience_folder
 from mbrl_agents.agents.saving import CHECKPOINT, LOG_FILE, append_rows, refuse_earlier, trim_rows
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.buffer import SequenceBuffer
-from mbrl_agents.data.env_workers import EnvFactory, EnvWorkers
+from mbrl_agents.data.env_workers import EnvFactory, rollouts_in
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.protocols import ActingPhase, Batch
 from mbrl_agents.registry import AgentMethod
@@ -58,6 +58,7 @@ class Agent(BaseAgent):
         progress: Report | None = None,
         overrides: Sequence[str] = (),
         workers: int = 0,
+        engine: str = "local",
     ) -> dict[str, float]:
         """Train on recorded episodes, or those that a phase gathers, every phase in turn.
 
@@ -70,6 +71,8 @@ class Agent(BaseAgent):
             overrides: what the user asked for, recorded in the run folder.
             workers: processes for phases that act in environments like the agent's own; 0 lets them
                 act in this one.  The result is the same.
+            engine: where these environments are: "local", or "ray" for a cluster, where 0 workers
+                are as many as it has processors.
 
         Returns:
             The last metrics by name, also in ``metrics``.
@@ -136,7 +139,7 @@ class Agent(BaseAgent):
             trainer.save(file, self._identity(FIT), self._facts({}), tensors, meta)
             buffer.tidy()
 
-        with trainer.threads(), self._rollouts(acting, workers):
+        with trainer.threads(), self._rollouts(acting, workers, engine):
             found = trainer.fit(buffer, report, save if file is not None else None)
         if acting:
             self.num_timesteps = sum(phase.env_steps for phase in acting)
@@ -149,12 +152,15 @@ class Agent(BaseAgent):
         return self.metrics
 
     @contextmanager
-    def _rollouts(self, acting: Sequence[ActingPhase], workers: int) -> Iterator[None]:
+    def _rollouts(
+        self, acting: Sequence[ActingPhase], workers: int = 0, engine: str = "local"
+    ) -> Iterator[None]:
         """A context in which phases have environments like the agent's own to act in."""
         if not acting or self.env is None:
             yield
             return
-        with EnvWorkers(EnvFactory.of(self.env.get_attr("spec", 0)[0]), workers=workers) as found:
+        factory = EnvFactory.of(self.env.get_attr("spec", 0)[0])
+        with rollouts_in(factory, workers=workers, engine=engine) as found:
             for phase in acting:
                 phase.use(found)
             try:
@@ -220,7 +226,7 @@ class Agent(BaseAgent):
         if not ended:
             callback.on_rollout_start()
         acting = [p for p in self.algorithm.phases if isinstance(p, ActingPhase)]
-        with trainer.threads(), self._rollouts(acting, 0):
+        with trainer.threads(), self._rollouts(acting):
             while not ended:
                 draws = trainer.generator(1, self.num_timesteps)
                 self._last_obs, rewards, dones, infos = collector.step(

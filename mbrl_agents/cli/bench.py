@@ -41,6 +41,9 @@ def bench(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: one per core].")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
+    ] = "local",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget finished jobs in the folder.")
     ] = False,
@@ -63,6 +66,7 @@ def bench(
     \b
     mbrl bench speed --methods cem_mlp,act
     """
+    console.check_engine(engine)
     wanted = None if methods is None else [m.strip() for m in methods.split(",") if m.strip()]
     if suite == "speed":
         if overrides:
@@ -80,13 +84,16 @@ def bench(
     for env in loaded.environments:
         console.check_env(env)
     folder = out or Path("runs") / loaded.name
-    processes = workers or console.default_workers()
-    console.note(f"{loaded.name}: {len(loaded.methods)} rows, {processes} processes, in {folder}")
+    processes = workers or (console.default_workers() if engine == "local" else 0)
+    many = f"{processes} processes" if processes else "all processors of the cluster"
+    console.note(f"{loaded.name}: {len(loaded.methods)} rows, {many}, in {folder}")
 
     from mbrl_agents.benchmarks.runner import run_suite
 
     with console.failures():
-        outcome = run_suite(loaded, folder, workers=processes, fresh=fresh, on_event=_teller())
+        outcome = run_suite(
+            loaded, folder, workers=processes, engine=engine, fresh=fresh, on_event=_teller()
+        )
 
         from mbrl_agents.benchmarks.report import write_report
 

@@ -40,6 +40,9 @@ def collect(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: one per core].")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Record episodes from random placements into FOLDER.
@@ -60,6 +63,7 @@ def collect(
         )
     console.check_env_keywords(env, taken["env"])
     tasks = console.parse_tasks(task, env)
+    console.check_engine(engine)
 
     from mbrl_agents.data import collect as collecting
     from mbrl_agents.data.dataset import count_episodes, read_infos
@@ -109,7 +113,8 @@ def collect(
         added = collecting.collect_to_folder(
             folder,
             collection,
-            workers=workers or console.default_workers(),
+            workers=workers or (console.default_workers() if engine == "local" else 0),
+            engine=engine,
             factory=factory,
             on_episode=finished,
         )

@@ -283,6 +283,16 @@ def make_folder(folder: Path) -> None:
         fail(f"cannot create the folder {folder}: {error.strerror}", USAGE)
 
 
+def check_engine(engine: str) -> None:
+    """End with a message where an engine is unknown, or its package is not installed."""
+    from mbrl_agents.data.cluster import check_engine as check
+
+    try:
+        check(engine)
+    except (ValueError, ModuleNotFoundError) as error:
+        fail(str(error), USAGE)
+
+
 def default_workers() -> int:
     """Processes to use where the user does not say: the cores we may use, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

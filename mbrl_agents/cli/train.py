@@ -46,13 +46,18 @@ def train(
         typer.Option(help="Of weights, batches and experience [default: training.seed, else 0]."),
     ] = None,
     workers: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             help="Processes for methods that act in environments of their own, such as a search "
-            "among controllers; 0 uses this process. The result is the same.",
+            "among controllers; 0 uses this process. The result is the same [default: 1, or all "
+            "processors of a cluster].",
         ),
-    ] = 1,
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="Where such environments are: local, or ray for a cluster."),
+    ] = "local",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
     ] = False,
@@ -86,6 +91,9 @@ def train(
         console.fail(f"{method} learns from its own experience: give --steps", console.USAGE)
     if env is not None:
         console.check_env(env)
+
+    console.check_engine(engine)
+    processes = workers if workers is not None else int(engine == "local")
 
     from mbrl_agents.config import resolve_config
 
@@ -121,7 +129,7 @@ def train(
             if not terminal and text:
                 console.note(f"{phase} {done}/{total} {text}")
 
-        info = train_run(spec, folder, progress=tell, fresh=fresh, workers=workers)
+        info = train_run(spec, folder, progress=tell, fresh=fresh, workers=processes, engine=engine)
     if as_json:
         console.show_json(
             {

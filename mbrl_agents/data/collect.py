@@ -107,12 +107,13 @@ def collect(
     collection: Collection,
     *,
     workers: int = 1,
+    engine: str = "local",
     factory: PredictorFactory | None = None,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """Collect into memory.  See `Collection`; ``factory`` is needed for source "agent"."""
     episodes = []
-    for episode in _run(collection, _jobs(collection, factory), workers):
+    for episode in _run(collection, _jobs(collection, factory), workers, engine):
         episodes.append(episode)
         if on_episode is not None:
             on_episode(episode)
@@ -124,6 +125,7 @@ def collect_to_folder(
     collection: Collection,
     *,
     workers: int = 1,
+    engine: str = "local",
     factory: PredictorFactory | None = None,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> int:
@@ -131,6 +133,9 @@ def collect_to_folder(
 
     Episodes of other collections in the folder stay; their observations must be of the same
     kind.  Finished episodes are on disk after every shard, and when an exception ends the run.
+
+    Args:
+        workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
 
     Raises:
         ValueError: the folder holds episodes of another environment, observation, reward, kind of
@@ -148,7 +153,7 @@ def collect_to_folder(
     if not jobs:
         return 0
     with EpisodeWriter(folder) as writer:
-        for episode in _run(collection, jobs, workers):
+        for episode in _run(collection, jobs, workers, engine):
             # What assets="auto" stands for is known only once the environment is there.
             _check_same(folder, infos, "assets", episode.info.get("assets"))
             check_same_conditions(folder, infos, episode.info.get("conditions"))
@@ -267,10 +272,10 @@ def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job
     ]
 
 
-def _run(collection: Collection, jobs: list[_Job], workers: int) -> Iterator[Episode]:
+def _run(collection: Collection, jobs: list[_Job], workers: int, engine: str) -> Iterator[Episode]:
     if collection.source == "agent" and any(job.factory is None for job in jobs):
         raise ValueError("source 'agent' needs a factory that builds the predictor")
-    return ordered_map(_collect_one, jobs, workers=workers)
+    return ordered_map(_collect_one, jobs, workers=workers, engine=engine)
 
 
 def _collect_one(cache: EnvCache, job: _Job) -> Episode:

@@ -214,6 +214,22 @@ class EnvWorkers:
         ]
 
 
+def rollouts_in(factory: EnvFactory, *, workers: int, engine: str) -> Any:
+    """A context that runs jobs in environments; see `mbrl_agents.protocols.Rollouts`.
+
+    Args:
+        factory: builds an environment.
+        workers: of `EnvWorkers`; on a cluster jobs at once, 0 for as many as it has processors.
+        engine: "local", or "ray" for a cluster.
+    """
+    if engine == "local":
+        return EnvWorkers(factory, workers=workers)
+    from mbrl_agents.data.cluster import ClusterRollouts, check_engine
+
+    check_engine(engine)
+    return ClusterRollouts(factory, workers=workers)
+
+
 class _Process:
     """One worker, and the number of the job it works on."""
 
@@ -278,4 +294,4 @@ def _serve(pipe: Connection, factory: Callable[[], gymnasium.Env]) -> None:
             place.env.close()
 
 
-__all__ = ["EnvFactory", "EnvWorkers", "Workplace"]
+__all__ = ["EnvFactory", "EnvWorkers", "Workplace", "rollouts_in"]

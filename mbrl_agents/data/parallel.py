@@ -69,7 +69,11 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gymnasium.Env:
 
 
 def ordered_map(
-    function: Callable[[EnvCache, Job], Result], jobs: Iterable[Job], *, workers: int = 1
+    function: Callable[[EnvCache, Job], Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int = 1,
+    engine: str = "local",
 ) -> Iterator[Result]:
     """Yield ``function(cache, job)`` of every job, in the order of ``jobs``.
 
@@ -77,10 +81,18 @@ def ordered_map(
         function: importable by name (it is sent to other processes).
         jobs: picklable.
         workers: processes; 1 runs everything in this one.
+        engine: "local", or "ray" for a cluster (see `mbrl_agents.data.cluster`), where ``workers``
+            are jobs at once and 0 stands for as many as there are processors.
 
     Raises:
         RuntimeError: a worker process died (killed for memory, or crashed).
     """
+    if engine != "local":
+        from mbrl_agents.data.cluster import check_engine, cluster_map
+
+        check_engine(engine)
+        yield from cluster_map(function, jobs, workers=workers or None)
+        return
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     jobs = list(jobs)
@@ -106,7 +118,7 @@ def ordered_map(
         while waiting or running:
             # A few ahead of the one waited for: workers stay busy, finished results stay few.
             while waiting and len(running) < 4 * workers:
-                running.append(pool.submit(_run_in_worker, function, waiting.popleft()))
+                running.append(pool.submit(run_in_worker, function, waiting.popleft()))
             yield running.popleft().result()
     except BrokenProcessPool as error:
         raise RuntimeError(
@@ -131,8 +143,9 @@ def _start_worker() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def _run_in_worker(function: Callable[[EnvCache, Job], Result], job: Job) -> Result:
+def run_in_worker(function: Callable[[EnvCache, Job], Result], job: Job) -> Result:
+    """``function(cache, job)`` with the environments of this process."""
     return function(_CACHE, job)
 
 
-__all__ = ["EnvCache", "make_env", "ordered_map"]
+__all__ = ["EnvCache", "make_env", "ordered_map", "run_in_worker"]

@@ -52,7 +52,7 @@ class Work:
         folder: of the run.
         progress: told of every log.
         callbacks: of SB3, for own experience.
-        workers: processes for phases that act in environments of their own.
+        workers, engine: for phases that act in environments of their own, see `Agent.fit`.
     """
 
     recipe: Method
@@ -63,6 +63,7 @@ class Work:
     progress: Progress
     callbacks: list[Any]
     workers: int = 0
+    engine: str = "local"
 
     def make(self, **arguments: Any) -> Any:
         """The untrained agent, logging into the folder."""
@@ -83,6 +84,7 @@ def train_run(
     progress: Progress | None = None,
     fresh: bool = False,
     workers: int = 0,
+    engine: str = "local",
 ) -> RunInfo:
     """Train ``spec`` into ``folder`` and return the finished run's info.
 
@@ -91,7 +93,7 @@ def train_run(
 
     Args:
         fresh: ignore what the folder holds.
-        workers: processes for methods that act in environments of their own, see `Agent.fit`; they
+        workers, engine: for methods that act in environments of their own, see `Agent.fit`; they
             change nothing but the time it takes.
 
     Raises:
@@ -130,7 +132,7 @@ def train_run(
         with _Clock(folder) as clock:
             told = clock.wrap(progress)
             callbacks = [_callback(told, spec.steps), LearningCurve(folder), *_checks(spec, folder)]
-            work = Work(recipe, spec, episodes, env, folder, told, callbacks, workers)
+            work = Work(recipe, spec, episodes, env, folder, told, callbacks, workers, engine)
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
         conditions = conditions_of(env)
@@ -184,6 +186,7 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
             progress=work.progress,
             overrides=names,
             workers=work.workers,
+            engine=work.engine,
         )
     if steps:
         agent.learn(steps, callback=work.callbacks, folder=work.folder)

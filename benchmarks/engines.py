@@ -1,0 +1,205 @@
+"""Where the jobs of a suite run: in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from mbrl_agents.data.cluster import LOCAL, RETRIES, check_engine, connected, processors
+
+_PATIENCE_SECONDS = 10.0  # for a job that was told to stop
+_CHECK_SECONDS = 60.0  # for a node to say whether it sees a folder
+
+
+class Running(Protocol):
+    """A job that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        ...
+
+
+class Engine(Protocol):
+    """Starts jobs, which read and write the benchmark's folder and nothing else.
+
+    Attributes:
+        workers: jobs at once.
+        width: processes that a job which runs alone may use.
+    """
+
+    workers: int
+    width: int
+
+    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> Running:
+        """Begin the job whose specification lies in the folder; ``log`` takes what it prints."""
+        ...
+
+    def stop(self, running: Iterable[Any]) -> None:
+        """End what still runs: asked first, so that it saves what is finished, then killed."""
+        ...
+
+
+class LocalEngine:
+    """A process of its own for every job; see `Engine`."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self.workers = self.width = workers
+
+    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with log.open("ab") as lines:
+            return subprocess.Popen(
+                [sys.executable, "-m", "mbrl_agents.benchmarks.job", str(folder), key],
+                stdin=subprocess.DEVNULL,
+                stdout=lines,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # Ctrl-C reaches the runner alone, which then ends its jobs in one way.
+                start_new_session=True,
+            )
+
+    def stop(self, running: Iterable[subprocess.Popen[bytes]]) -> None:
+        processes = list(running)
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            # The whole group: a job's own worker processes do not outlive it either.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+class RayEngine:
+    """A fresh process of a cluster for every job; see `Engine`.
+
+    All nodes must see the benchmark's folder under the same path, as on clusters with a shared
+    file system.  A job whose process or node dies is given to another, `RETRIES` times; one that
+    fails by itself is not, as it would fail again.
+
+    Args:
+        folder: the benchmark's.
+        workers: jobs at once; 0 for as many as the cluster has processors.
+
+    Raises:
+        ValueError: when nodes do not see the folder.
+    """
+
+    def __init__(self, folder: Path, workers: int = 0) -> None:
+        self._ray = connected()
+        self.workers = workers or processors()
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        self.width = max(1, *(int(node["Resources"].get("CPU", 1)) for node in nodes))
+        self._check_shared(folder, nodes)
+
+    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> _OnCluster:
+        work = self._ray.remote(
+            num_cpus=self.width if wide else 1,
+            max_retries=RETRIES,
+            # A process of its own: nothing is left of the job before.
+            max_calls=1,
+        )(_work)
+        return _OnCluster(self._ray, work.remote(str(folder.absolute()), key, str(log.absolute())))
+
+    def stop(self, running: Iterable[_OnCluster]) -> None:
+        found = list(running)
+        for job in found:
+            self._ray.cancel(job.ref)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for job in found:
+            self._ray.wait([job.ref], timeout=max(0.0, deadline - time.monotonic()))
+            self._ray.cancel(job.ref, force=True)
+
+    def _check_shared(self, folder: Path, nodes: list[dict[str, Any]]) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        token = folder.absolute() / f".shared-{uuid.uuid4().hex}"
+        token.touch()
+        try:
+            asked = {
+                self._ray.remote(num_cpus=0)(os.path.exists)
+                .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False))
+                .remote(str(token)): node["NodeManagerAddress"]
+                for node in nodes
+            }
+            ready, silent = self._ray.wait(
+                list(asked), num_returns=len(asked), timeout=_CHECK_SECONDS
+            )
+            blind = [asked[ref] for ref in ready if not self._ray.get(ref)]
+            blind += [f"{asked[ref]} (no answer)" for ref in silent]
+        finally:
+            token.unlink()
+        if blind:
+            raise ValueError(
+                f"{folder.absolute()} is not seen by the nodes {', '.join(blind)}: jobs exchange "
+                "their files through it, so it must lie on a file system that all nodes share"
+            )
+
+
+class _OnCluster:
+    """A job on the cluster, see `Running`."""
+
+    def __init__(self, ray: Any, ref: Any) -> None:
+        self._ray, self.ref = ray, ref
+
+    def poll(self) -> int | None:
+        ready, _ = self._ray.wait([self.ref], timeout=0)
+        if not ready:
+            return None
+        try:
+            return int(self._ray.get(self.ref))
+        except self._ray.exceptions.RayError:
+            return -int(signal.SIGKILL)  # its processes died, every time
+
+
+def _work(folder: str, key: str, log: str) -> int:
+    """The job's process, on whichever node; what it prints goes where a local one's goes."""
+    import traceback
+
+    import ray
+
+    from mbrl_agents.benchmarks.job import main, read_result
+
+    if read_result(Path(folder), key) is not None:
+        return 0  # done just before a node was lost
+    lines = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(lines, 1)
+    os.dup2(lines, 2)
+    os.close(lines)
+    os.write(1, f"# node {ray.get_runtime_context().get_node_id()}\n".encode())
+    try:
+        return main([folder, key])
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def make_engine(name: str, folder: Path, workers: int) -> Engine:
+    """The engine of that name.
+
+    Args:
+        folder: the benchmark's, which is there.
+        workers: jobs at once; 0 on a cluster for as many as it has processors.
+
+    Raises:
+        ValueError: for an unknown engine, or one that cannot work with these.
+    """
+    check_engine(name)
+    return LocalEngine(workers) if name == LOCAL else RayEngine(folder, workers)
+
+
+__all__ = ["Engine", "LocalEngine", "RayEngine", "Running", "make_engine"]
