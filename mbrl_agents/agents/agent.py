@@ -291,6 +291,7 @@ class Agent(BaseAgent):
             recorded=episodes,
             extras=self.algorithm.extras,
             capacity=self.settings.replay_size,
+            label_successes=getattr(self.settings, "clone_successes", False),
         )
 
     def _new_trainer(self) -> Trainer:

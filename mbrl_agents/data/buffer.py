@@ -50,6 +50,8 @@ class SequenceBuffer:
         capacity: steps of own experience.
         n_envs: environments it comes from.
         folder: of its files; in memory when None.
+        label_successes: whether `episodes` and `split` show what was executed in its successful
+            episodes as a demonstrator's.
 
     Raises:
         ValueError: for action spaces that no agent of ours acts in, or episodes of other spaces.
@@ -65,11 +67,12 @@ class SequenceBuffer:
         capacity: int = 500_000,
         n_envs: int = 1,
         folder: Path | None = None,
+        label_successes: bool = False,
     ) -> None:
         self.codec = ActionCodec(action_space)
         check_spaces(recorded, observation_space, action_space)
         self.spec = dict(extras or {})
-        self.capacity = capacity
+        self.capacity, self.label_successes = capacity, label_successes
         entries: Mapping[str, spaces.Space] = {"obs": observation_space}
         if isinstance(observation_space, spaces.Dict):
             entries = observation_space.spaces
@@ -267,15 +270,17 @@ class SequenceBuffer:
     def _episode(self, fields: Mapping[str, np.ndarray]) -> Episode:
         actions = self.codec.decode(fields["prev_action"][1:]).astype(np.float32)
         actions = actions.reshape(len(actions), -1)
+        success = bool(fields["success"][-1])
+        shown = success and self.label_successes
         return Episode(
             observations={
                 key: self._as_recorded(key, fields[f"obs.{key}"]) for key in self.observations
             },
             actions=actions,
-            labels=np.full_like(actions, np.nan),
+            labels=actions if shown else np.full_like(actions, np.nan),
             rewards=fields["reward"][1:],
             terminated=bool(fields["terminal"][-1]),
-            success=bool(fields["success"][-1]),
+            success=success,
             info={"source": "agent"},
         )
 

@@ -37,6 +37,9 @@ class FitSettings(TrainingSettings):
             further times with drawn latents and, where the model has it, with its augmentation,
             so that the policy is not fitted to what a model that knows the episode by heart makes
             of it.
+        clone_successes: whether refits in ``learn`` clone the agent's own successful episodes too,
+            with the actions that were executed as labels: what a planner found beside its policy
+            becomes the policy's, which the planner starts from.
         sequence_length: ``T``, one step of context included; the model unrolls the rest.
         optimizer: of the world model, "adamw" or "laprop"; policies are fitted with AdamW.
         learning_rate: of the world model, peak; cosine to a twentieth of it, after a short
@@ -55,6 +58,7 @@ class FitSettings(TrainingSettings):
     batch_size: int = 256
     policy_batch_size: int = 512
     policy_views: int = 1
+    clone_successes: bool = False
     sequence_length: int = 6
     optimizer: str = "adamw"
     learning_rate: float = 1e-3

@@ -179,6 +179,22 @@ def test_an_actor_goes_on_learning_without_labels():
         agent.learn(10)
 
 
+def test_own_images_are_refitted_with_recorded_ones(episodes):
+    """Vectorised environments put channels first, recorded episodes have them last."""
+    refits = {"round_steps": 60, "refit_steps": 3, "clone_successes": True}
+    settings = {**SMALL, "training": {**SMALL["training"], **refits}}
+    agent = mbrl_agents.make_agent("dreamer-policy", make_env(), **settings)
+    agent.fit(episodes)
+    before = {key: value.clone() for key, value in agent.algorithm.prior.state_dict().items()}
+    agent.learn(130)
+    own = agent.buffer.episodes()[len(episodes) :]
+    assert own
+    for episode in own:
+        assert np.isfinite(episode.labels).all() == episode.success
+    after = agent.algorithm.prior.state_dict()
+    assert any(not torch.equal(before[key], value) for key, value in after.items())
+
+
 def test_latents_are_carried_from_step_to_step(episodes):
     agent = mbrl_agents.make_agent("dreamer-policy", make_env(), **SMALL)
     agent.fit(episodes)

@@ -216,6 +216,16 @@ class TestEpisodes:
         assert train.steps_to_go[own & (train.obs["pose"][:, 0] >= OWN + 1000)].isnan().all()
         assert (train.steps_to_go[own & (train.obs["pose"][:, 0] < OWN + 1000)] <= 5).all()
 
+    def test_successful_own_episodes_are_labelled_where_asked(self):
+        buffer = built(recorded(), n_envs=2, label_successes=True)
+        act(buffer, 15)
+        for episode in buffer.episodes()[3:]:
+            if episode.success:
+                assert np.array_equal(episode.labels, episode.actions)
+            else:
+                assert np.isnan(episode.labels).all()
+        assert {e.success for e in buffer.episodes()[3:]} == {True, False}
+
     def sides(self, buffer: SequenceBuffer, holdout: float = 0.3) -> tuple[set[int], set[int]]:
         """The first numbers of the episodes that are trained on, and of those held out."""
         train, held = buffer.split(holdout, 0)
