@@ -22,7 +22,7 @@ def two_nodes() -> Iterator[tuple[Any, Any]]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [support, before.get("PYTHONPATH")]))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Beside anything else, Ray's own niceness of 15 would have its processes wait for minutes.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (its name)
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY}
     )
