@@ -86,17 +86,20 @@ def make_atari(
         raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
     chosen = PROTOCOLS[protocol]
     ends = chosen.life_ends if life_ends is None else life_ends
-    rom = _rom(game)
-
+    import ale_py
     from ale_py.env import AtariEnv
 
+    # It would greet on stderr, once in every process.
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    rom = _rom(game)
+    frames = chosen.frames if ends else WHOLE_GAME
     emulated: Any = AtariEnv(
         rom,
         frameskip=1,
         obs_type="grayscale" if chosen.grey else "rgb",
         repeat_action_probability=chosen.sticky,
         full_action_space=full_action_space,
-        max_num_frames_per_episode=chosen.frames if ends else WHOLE_GAME,
+        max_num_frames_per_episode=frames,
         render_mode=render_mode,
     )
     emulated.conditions = {
@@ -104,6 +107,7 @@ def make_atari(
         "game": rom,
         "protocol": protocol,
         "life_ends": ends,
+        "frames": frames,
         "size": size,
         "full_action_space": full_action_space,
     }

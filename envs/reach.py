@@ -43,7 +43,7 @@ PER_DISTANCE, ON_SUCCESS = 5.0, 5.0
 SHOWN = 0.9
 """Share of the image's side that the plane takes; the rest is its edge."""
 
-POINT = 0.12
+POINT = 0.15
 """Radius of the disc that is drawn for the point; the target's is `NEAR`."""
 
 POINT_COLOUR, TARGET_COLOUR = (255, 90, 60), (60, 200, 90)
