@@ -37,10 +37,10 @@ def moves(env, count):
 def test_states_and_rewards_are_those_of_dm_control(domain, task):
     env = make(domain=domain, task=task, obs="state", action_repeat=2)
     other = original(domain, task, seed=5)
-    for _ in range(2):  # episodes after the first one too
-        left = env.reset(seed=5)[0] if _ == 0 else env.reset()[0]
+    for seed in (5, None):  # the second episode too
+        left = env.reset(seed=seed)[0]
         right = other.reset()
-        for action in [None, *moves(env, 15)]:
+        for action in [None, *moves(env, 10)]:
             if action is not None:
                 left, reward, terminated, truncated, _info = env.step(action)
                 first, right = other.step(action), other.step(action)
@@ -85,18 +85,15 @@ def test_what_is_drawn_fast_moves_as_what_is_drawn_slowly():
     slow.close()
 
 
-def test_the_time_limit_cuts_off_and_a_fall_ends():
+def test_the_time_limit_cuts_off_and_discount_0_ends():
     env = make(domain="cartpole", task="balance", obs="state", action_repeat=400)
     env.reset(seed=0)
     ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]  # after 1,000 control steps
-    hand = make(domain="lqr", task="lqr_2_1", obs="state", action_repeat=1000)
-    hand.reset(seed=0)
-    over = False
-    while not over:  # ends by itself once it has come to rest
-        _, _, terminated, truncated, _ = hand.step(np.zeros(1, np.float32))
-        over = terminated or truncated
-    assert terminated != truncated
+    # Of the suite's tasks few end by themselves, and those late.
+    env.reset(seed=0)
+    env.unwrapped._env.task.get_termination = lambda physics: 0.0
+    assert env.step(np.zeros(1, np.float32))[2:4] == (True, False)
 
 
 def test_gymnasium_and_sb3_find_nothing_wrong():
