@@ -64,7 +64,7 @@ def make_atari(
     full_action_space: bool = False,
     render_mode: str | None = None,
 ) -> gymnasium.Env:
-    """One game, as images ``(size, size, 3)``, or ``(size, size, 1)`` if grey, and Discrete actions.
+    """One game as images ``(size, size, 3)``, grey ``(size, size, 1)``, and Discrete actions.
 
     Args:
         game: such as "breakout", "ms_pacman" or "MsPacman".
@@ -125,8 +125,8 @@ def make_atari(
 class LifeEnds(gymnasium.Wrapper, RecordConstructorArgs):
     """Ends an episode (`terminated`) with each life; a game is begun anew only when it is over.
 
-    In between, `reset` takes one step without an action and the game goes on.  With a seed it begins
-    a new game always.
+    In between, `reset` takes one step without an action and the game goes on.  With a seed it
+    begins a new game always.
 
     Args:
         env: an Atari game behind `AtariPreprocessing`.

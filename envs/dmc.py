@@ -36,9 +36,9 @@ RENDER_SIZE = 256
 class DeepMindControl(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
     """One task; actions are a Box with dm_control's bounds.
 
-    A reset with a seed starts the episode that ``suite.load(domain, task, {"random": seed})`` starts
-    first.  An end with discount 0 is `terminated`, the time limit (1,000 control steps in most tasks)
-    is `truncated`.
+    A reset with a seed starts the episode that ``suite.load(domain, task, {"random": seed})``
+    starts first.  An end with discount 0 is `terminated`, the time limit (1,000 control steps in
+    most tasks) is `truncated`.
 
     Args:
         domain, task: names of the suite, such as "walker" and "walk".

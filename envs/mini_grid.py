@@ -83,7 +83,7 @@ def make_mini_grid(
         raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIEWS)}")
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    import minigrid  # noqa: F401  registers its tasks
+    import minigrid  # registers its tasks
 
     # It keeps its own step limit, so what Gymnasium wraps around it is not needed twice.
     env = gymnasium.make(env_id, disable_env_checker=True, render_mode=render_mode, **kwargs)

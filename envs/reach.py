@@ -2,7 +2,7 @@
 
 The plane is the square [-1, 1] x [-1, 1].  Point and target are drawn uniformly from the square
 [-0.9, 0.9] x [-0.9, 0.9], again and again until they lie at least 0.5 apart.  An action moves the
-point by 0.15 times its two numbers, to the right and up; the edge stops it.  The target never moves.
+point by 0.15 times its two numbers, to the right and up; the edge stops it.  The target stays.
 
 The episode ends with success when the point has been within 0.2 of the target after each of five
 steps in a row, and is cut off after 40 steps.  The reward of a step is 5 times the distance that

@@ -24,9 +24,7 @@ def stock() -> Callable[[str, Any], float]:
     from dm_control.suite.wrappers import pixels
 
     drawing = {"height": SIZE, "width": SIZE, "camera_id": 0}
-    env = pixels.Wrapper(
-        suite.load(DOMAIN, TASK, task_kwargs={"random": 0}), render_kwargs=drawing
-    )
+    env = pixels.Wrapper(suite.load(DOMAIN, TASK, task_kwargs={"random": 0}), render_kwargs=drawing)
 
     def work_on(work: str, values: NDArray[np.float64]) -> float:
         if work == "reset":

@@ -142,7 +142,7 @@ def test_catch_is_drawn_cell_by_cell():
 
 def test_catch_gives_minus_0_6_to_whoever_does_not_look():
     """Wherever the paddle ends, two of ten columns are caught."""
-    assert BLIND_RETURN == pytest.approx(-0.6)
+    assert pytest.approx(-0.6) == BLIND_RETURN
     env = Catch(32, blank=True)
     for plan in ([0] * 9, [1] * 9, [2] * 9, [0, 2, 1, 0, 0, 2, 1, 1, 0]):
         returns = []

@@ -129,7 +129,7 @@ def test_cameras_by_number_and_name():
         ({"camera": 7}, "walker has no camera 7"),
         ({"obs": "pixel"}, "unknown obs 'pixel', did you mean 'pixels'"),
         ({"rendering": "slow"}, "unknown rendering"),
-        ({"render_mode": "human"}, "unknown render_mode"),
+        ({"render_mode": "ansi"}, "unknown render_mode"),
         ({"action_repeat": 0}, "action_repeat must be at least 1"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mbrl_agents.cli.main import app
-from mbrl_agents.envs.extras import MissingExtra, require
+from mbrl_agents.envs.extras import MissingExtra
 from mbrl_agents.envs.registration import ENV_IDS
 
 EXTRAS = {

@@ -1,4 +1,4 @@
-"""MiniGrid as images: what it draws, in a size that world models take, and whether it was solved."""
+"""MiniGrid as images: what it draws, in sizes that world models take, and what success is."""
 
 from __future__ import annotations
 
