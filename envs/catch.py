@@ -34,7 +34,7 @@ BLIND_RETURN = 2 * PADDLE / CELLS - 1
 BALL_COLOUR, PADDLE_COLOUR = (255, 200, 40), (80, 160, 255)
 
 
-class Catch(ImageTask[int]):
+class Catch(ImageTask):
     """Three discrete actions: 0 left, 1 stay, 2 right.  An episode has nine steps.
 
     Cells are squares of 3 pixels in images of 32, of 6 in images of 64, with an edge of 1 and 2.

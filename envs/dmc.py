@@ -13,7 +13,7 @@ import importlib.metadata
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -33,7 +33,7 @@ CAMERAS: Mapping[str, int] = {"quadruped": 2}
 RENDER_SIZE = 256
 
 
-class DeepMindControl(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
+class DeepMindControl(gymnasium.Env[NDArray[Any], Any]):
     """One task; actions are a Box with dm_control's bounds.
 
     A reset with a seed starts the episode that ``suite.load(domain, task, {"random": seed})``
@@ -56,7 +56,10 @@ class DeepMindControl(gymnasium.Env[NDArray[Any], NDArray[np.float32]]):
         ValueError: for unknown values, with those that there are.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium declares it so
+        "render_modes": ["rgb_array"],
+        "render_fps": 30,
+    }
 
     def __init__(
         self,

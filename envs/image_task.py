@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-
-ActionT = TypeVar("ActionT")
 
 SIZES = (32, 64)
 """Sides of the images in pixels."""
@@ -22,7 +20,7 @@ RENDER_SIZE = 256
 """Side of the images of `render`, a multiple of both sizes."""
 
 
-class ImageTask(gymnasium.Env[NDArray[np.uint8], ActionT], Generic[ActionT]):
+class ImageTask(gymnasium.Env[NDArray[np.uint8], Any]):
     """Shows an image ``(size, size, 3)`` uint8 and nothing else.
 
     Args:
@@ -35,7 +33,10 @@ class ImageTask(gymnasium.Env[NDArray[np.uint8], ActionT], Generic[ActionT]):
         ValueError: for another size or render mode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium declares it so
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+    }
     reward_is_change = True
     """Rewards are what a step brings; waiting brings nothing."""
 

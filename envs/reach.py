@@ -49,7 +49,7 @@ POINT = 0.15
 POINT_COLOUR, TARGET_COLOUR = (255, 90, 60), (60, 200, 90)
 
 
-class Reach(ImageTask[NDArray[np.float32]]):
+class Reach(ImageTask):
     """Actions are a Box ``(2,)`` in [-1, 1]; ``info["is_success"]`` is always there.
 
     Points are drawn as discs with smooth edges: where they are shows in fractions of a pixel.
