@@ -41,20 +41,35 @@ def defaults(env_id: str) -> EnvDefaults:
     return DEFAULTS.get(env_id, EnvDefaults())
 
 
+CATCH, REACH = "mbrl/Catch-v0", "mbrl/Reach-v0"
 CAR_RACING, FRAMES = "mbrl/CarRacing-v3", "mbrl/Frames-v0"
+DMC, ATARI, MINIGRID = "mbrl/DMC-v0", "mbrl/Atari-v0", "mbrl/MiniGrid-v0"
+
+OTHERS: Mapping[str, Mapping[str, Any]] = {
+    CATCH: {"entry_point": "catch:Catch", "reward_threshold": 0.8},
+    REACH: {"entry_point": "reach:Reach", "max_episode_steps": 40},
+    CAR_RACING: {
+        "entry_point": "car_racing:make_car_racing",
+        "max_episode_steps": 1000,
+        "reward_threshold": 900,
+    },
+    FRAMES: {"entry_point": "frames:make_frames"},
+    DMC: {"entry_point": "dmc:DeepMindControl"},
+    ATARI: {"entry_point": "atari:make_atari"},
+    MINIGRID: {"entry_point": "mini_grid:make_mini_grid"},
+}
+"""What is registered beside LIBERO's suites: entry points within this package, and limits."""
+
+ENV_IDS = (*(suite.env_id for suite in SUITES.values()), *OTHERS)
+"""Every id of this package."""
 
 
 def register_envs() -> None:
     """Register ``mbrl/LiberoSpatial-v0`` and the others; calling it again changes nothing."""
-    if CAR_RACING not in gymnasium.registry:
-        gymnasium.register(
-            id=CAR_RACING,
-            entry_point=f"{__package__}.car_racing:make_car_racing",
-            max_episode_steps=1000,
-            reward_threshold=900,
-        )
-    if FRAMES not in gymnasium.registry:
-        gymnasium.register(id=FRAMES, entry_point=f"{__package__}.frames:make_frames")
+    for env_id, entry in OTHERS.items():
+        if env_id not in gymnasium.registry:
+            where = f"{__package__}.{entry['entry_point']}"
+            gymnasium.register(id=env_id, **{**entry, "entry_point": where})
     for suite in SUITES.values():
         if suite.env_id not in gymnasium.registry:
             gymnasium.register(

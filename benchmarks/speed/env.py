@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mbrl_agents.benchmarks.speed.elsewhere import Elsewhere
 from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable, compared, interleaved, timed
 from mbrl_agents.data.collect import Collection, collect
 from mbrl_agents.data.parallel import make_env
@@ -36,11 +34,7 @@ EPISODES, SETTLED, COLLECT_ROUNDS = 24, 6, 2
 """Episodes of a collection, and how many of the first are not counted: processes start up."""
 
 
-_MESA_THREADS = os.environ.get("LP_NUM_THREADS")
-"""As the user set it; our renderer sets it where the user did not."""
-
-
-class StockEnvironment:
+class StockEnvironment(Elsewhere):
     """LIBERO's own environment in a process of its own.
 
     robosuite draws in whichever OpenGL context is current, and would draw the reduced meshes of
@@ -52,50 +46,22 @@ class StockEnvironment:
     """
 
     def __init__(self, assets: Path, *, camera: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(other, str(assets), camera, _MESA_THREADS)
-        )
-        self._process.start()
-        other.close()
-        self._pipe.recv()  # built
+        super().__init__(_stock, str(assets), camera)
 
     def steps(self, actions: NDArray[np.float64]) -> float:
         """Seconds that the actions ``(N, 7)`` take, one step each."""
-        return self._ask("steps", actions)
+        return self.ask("steps", actions)
 
     def resets(self, states: NDArray[np.float64]) -> float:
         """Seconds that resets to the states ``(N, 1 + nq + nv)`` take."""
-        return self._ask("resets", states)
+        return self.ask("resets", states)
 
     def set_state(self, state: NDArray[np.float64]) -> float:
         """Seconds that it takes to set one state without a reset."""
-        return self._ask("set", state)
-
-    def __enter__(self) -> StockEnvironment:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process.is_alive():
-            self._pipe.send(("stop", None))
-            self._process.join(timeout=20)
-        self._process.terminate()
-        self._pipe.close()
-
-    def _ask(self, work: str, values: NDArray[np.float64]) -> float:
-        self._pipe.send((work, values))
-        return float(self._pipe.recv())
+        return self.ask("set", state)
 
 
-def _serve(pipe: Connection, assets: str, camera: bool, mesa_threads: str | None) -> None:
-    if mesa_threads is None:
-        os.environ.pop("LP_NUM_THREADS", None)
+def _stock(assets: str, camera: bool) -> Callable[[str, Any], float]:
     use_assets(Path(assets))
     wrappers = libero_envs().env_wrapper
     options: dict[str, Any] = {"bddl_file_name": str(SUITE.bddl_file(TASK)), "ignore_done": True}
@@ -111,17 +77,13 @@ def _serve(pipe: Connection, assets: str, camera: bool, mesa_threads: str | None
         env.reset()
         env.set_init_state(state)
 
-    pipe.send("built")
-    while True:
-        work, values = pipe.recv()
-        if work == "stop":
-            break
+    def work_on(work: str, values: NDArray[np.float64]) -> float:
         if work == "set":
-            pipe.send(timed(partial(env.set_init_state, values)))
-        else:
-            play = env.step if work == "steps" else reset
-            pipe.send(timed(lambda: [play(value) for value in values]))  # noqa: B023
-    os._exit(0)  # robosuite complains about its OpenGL context when it is taken down
+            return timed(partial(env.set_init_state, values))
+        play = env.step if work == "steps" else reset
+        return timed(lambda: [play(value) for value in values])
+
+    return work_on
 
 
 def _pose_step(kind: str, name: str) -> SpeedRow:

@@ -29,10 +29,18 @@ def measures(
             where there is none.
         workers, fresh, on_event: of such a suite, see `mbrl_agents.benchmarks.runner.run_suite`.
     """
-    from mbrl_agents.benchmarks.speed import env, gpu, memory, planning, success, training
+    from mbrl_agents.benchmarks.speed import (
+        control_suite,
+        env,
+        gpu,
+        memory,
+        planning,
+        success,
+        training,
+    )
 
     found: dict[str, Measure] = {}
-    for module in (env, planning, training, memory, gpu):
+    for module in (env, control_suite, planning, training, memory, gpu):
         found |= module.ROWS
     if folder is not None:
         found |= success.rows(folder, workers=workers, fresh=fresh, on_event=on_event)

@@ -216,12 +216,12 @@ def check_env(env_id: str) -> None:
     """Exit with 2 and a hint where Gymnasium does not know the environment."""
     import gymnasium
 
-    from mbrl_agents.envs.registration import DEFAULTS
+    from mbrl_agents.envs.registration import ENV_IDS
 
     if ":" in env_id or env_id in gymnasium.registry:
         return
     hint = suggest(env_id, gymnasium.registry)
-    fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(DEFAULTS)}", USAGE)
+    fail(f"unknown environment {env_id!r}{hint}\nthis project's: {', '.join(ENV_IDS)}", USAGE)
 
 
 def check_env_keywords(env_id: str, keywords: Iterable[str]) -> None:
