@@ -13,8 +13,8 @@ from torch import Tensor
 def drawing_from(generator: torch.Generator) -> Iterator[None]:
     """A context in which torch's global generator is ``generator``; afterwards it is as before.
 
-    What draws globally, such as dropout and the initial weights of torch's layers, then draws from a
-    generator of ours, which goes on from there.
+    What draws globally, such as dropout and the initial weights of torch's layers, then draws from
+    a generator of ours, which goes on from there.
     """
     device = generator.device
 

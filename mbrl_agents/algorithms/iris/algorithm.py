@@ -57,10 +57,10 @@ class Iris:
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         config, training = sections["world_model"], sections["training"]
-        if training.sequence_length > config.blocks:
+        if training.sequence_length > config.window:
             raise ValueError(
-                "training.sequence_length must be at most world_model.blocks, got "
-                f"{training.sequence_length} and {config.blocks}"
+                "training.sequence_length must be at most world_model.window, got "
+                f"{training.sequence_length} and {config.window}"
             )
         model = IrisModel(config, observation_space, action_space, generator=generator)
         self.model = self.world_model = model

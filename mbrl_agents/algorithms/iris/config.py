@@ -21,7 +21,7 @@ class IrisConfig:
         commitment: weight of the loss that draws the encoder to its codes.
         layers, heads, width: of the transformer.
         dropout: share of the transformer's activations that is left out while it is trained.
-        blocks: observations, each with the action after it, that the transformer sees at once.
+        window: observations, each with the action after it, that the transformer sees at once.
             What goes on longer goes on from its last observation alone.
         context: of the observations before, how many imagination begins with; 1 begins with the
             last alone, as the authors do.
@@ -38,12 +38,12 @@ class IrisConfig:
     heads: int = 4
     width: int = 256
     dropout: float = 0.1
-    blocks: int = 20
+    window: int = 20
     context: int = 1
 
     def __post_init__(self) -> None:
         for name in (
-            "levels", "residual_blocks", "code_size", "layers", "heads", "width", "blocks",
+            "levels", "residual_blocks", "code_size", "layers", "heads", "width", "window",
             "context",
         ):  # fmt: skip
             if getattr(self, name) < 1:
@@ -60,9 +60,9 @@ class IrisConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        if self.context > self.blocks:
+        if self.context > self.window:
             raise ValueError(
-                f"context must be at most blocks, got {self.context} of {self.blocks} blocks"
+                f"context must be at most window, got {self.context} and {self.window}"
             )
 
 

@@ -39,8 +39,8 @@ class Dynamics(nn.Module):
     ) -> None:
         super().__init__()
         width = config.width
-        self.tokens, self.blocks = tokens, config.blocks
-        self.position = nn.Embedding(config.blocks * (tokens + 1), width)
+        self.tokens, self.window = tokens, config.window
+        self.position = nn.Embedding(config.window * (tokens + 1), width)
         self.token = nn.Embedding(config.codes, width)
         self.action = nn.Linear(action_size, width, bias=not discrete)
         self.transformer = Transformer(width, config.layers, config.heads, config.dropout)
@@ -68,7 +68,7 @@ class Dynamics(nn.Module):
 
         Args:
             tokens: ``(B, L, K)``.
-            actions: ``(B, L, A)`` after each observation; beyond [-1, 1] they count as at the bound.
+            actions: ``(B, L, A)`` after each observation; beyond [-1, 1] as at the bound.
             block: ``(B, L)`` the number of each block in its context, which positions follow from.
         """
         parts = [self.token(tokens), self.action(actions.clamp(-1.0, 1.0))[:, :, None]]
@@ -76,14 +76,12 @@ class Dynamics(nn.Module):
         return found.flatten(1, 2)
 
     def positions(self, block: Tensor, first: int, last: int) -> Tensor:
-        """Vectors ``(..., last - first, D)`` of places ``first`` to ``last`` in blocks ``(...)``."""
+        """Vectors ``(..., last - first, D)`` of some places in blocks of numbers ``(...)``."""
         offsets = torch.arange(first, last, device=block.device)
         found: Tensor = self.position(block[..., None] * (self.tokens + 1) + offsets)
         return found
 
-    def forward(
-        self, tokens: Tensor, actions: Tensor, is_first: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, actions: Tensor, is_first: Tensor | None = None) -> Tensor:
         """Outputs ``(B, L, K + 1, D)`` at every place of ``L`` blocks.
 
         Args:

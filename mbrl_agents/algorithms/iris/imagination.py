@@ -77,7 +77,7 @@ class Imagination:
             return Outcome(reward, end, None)
         state = self.state = {**state, "actions": torch.cat(
             [state["actions"][:, :-1], action[:, None]], 1)}  # fmt: skip
-        full = state["length"] >= model.blocks
+        full = state["length"] >= model.window
         if bool(full.any()):
             state["length"] = torch.where(full, 1, state["length"])
             found = self._read(leave=0)

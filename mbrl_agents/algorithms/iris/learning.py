@@ -55,7 +55,10 @@ class IrisPhase(ModulePhase):
         """Take Adam, or with ``weight_decay`` AdamW, as the one optimiser."""
         self.optimizers = {
             self.name: torch.optim.AdamW(
-                groups, lr=self.config.learning_rate, fused=True, **{"weight_decay": 0.0} | arguments
+                groups,
+                lr=self.config.learning_rate,
+                fused=True,
+                **{"weight_decay": 0.0} | arguments,
             )
         }
 

@@ -71,12 +71,12 @@ class IrisModel(nn.Module):
     # -- the protocol -------------------------------------------------------------------
 
     def initial(self, batch: int) -> State:
-        device, blocks = self._device, self.config.blocks
+        device, window = self._device, self.config.window
         return {
             "tokens": torch.zeros(
-                batch, blocks, self.tokenizer.tokens, dtype=torch.long, device=device
+                batch, window, self.tokenizer.tokens, dtype=torch.long, device=device
             ),
-            "actions": torch.zeros(batch, blocks, self.action_size, device=device),
+            "actions": torch.zeros(batch, window, self.action_size, device=device),
             "length": torch.zeros(batch, dtype=torch.long, device=device),
         }
 
@@ -176,8 +176,8 @@ class IrisModel(nn.Module):
 
     def _without_padding(self, state: State) -> State:
         """The state with zeros where it holds nothing, so that equal pasts are equal states."""
-        blocks = self.config.blocks
-        held = torch.arange(blocks, device=self._device) >= blocks - state["length"][:, None]
+        window = self.config.window
+        held = torch.arange(window, device=self._device) >= window - state["length"][:, None]
         return {
             "tokens": state["tokens"] * held[..., None],
             "actions": state["actions"] * held[..., None],

@@ -45,7 +45,7 @@ class Cache:
         return store[0, :, :, :end], store[1, :, :, :end]
 
     def mask(self, count: int) -> Tensor | None:
-        """``(B or 1, 1, count, T)`` what the next ``count`` tokens may look at; None: everything."""
+        """``(B or 1, 1, count, T)`` what the next ``count`` tokens may look at; None for all."""
         end = self.length + count
         device = self.store.device
         if count == 1 and self.seen is None:
