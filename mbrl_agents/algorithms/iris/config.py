@@ -19,6 +19,9 @@ class IrisConfig:
         attention: heights, in cells, of the levels whose blocks are followed by self-attention.
         codes, code_size: entries of the codebook, and the size of each.
         commitment: weight of the loss that draws the encoder to its codes.
+        squared: weight of the squared error of pixels beside the absolute one.  Not part of the
+            original, whose perceptual loss does more: an absolute error alone takes long to see
+            what fills a hundredth of an image.
         layers, heads, width: of the transformer.
         dropout: share of the transformer's activations that is left out while it is trained.
         window: observations, each with the action after it, that the transformer sees at once.
@@ -34,6 +37,7 @@ class IrisConfig:
     codes: int = 512
     code_size: int = 512
     commitment: float = 1.0
+    squared: float = 0.0
     layers: int = 10
     heads: int = 4
     width: int = 256
@@ -52,8 +56,9 @@ class IrisConfig:
             raise ValueError(f"channels must be an even number, got {self.channels}")
         if self.codes < 2:
             raise ValueError(f"codes must be at least 2, got {self.codes}")
-        if self.commitment < 0:
-            raise ValueError(f"commitment must not be negative, got {self.commitment}")
+        for name in ("commitment", "squared"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads, got {self.width} and {self.heads} heads"

@@ -139,8 +139,8 @@ class ImaginedLearning:
             placed = encoded.new_zeros(size, length - 1, encoded.shape[1])
             placed[wanted] = encoded
             for step in range(length - 1):
-                hidden = actor_critic.remember(placed[:, step], reset(hidden, ~wanted[:, step]))
-            hidden = reset(hidden, ~wanted[:, -1])
+                hidden = actor_critic.remember(placed[:, step], hidden)
+                hidden = reset(hidden, ~wanted[:, step])
         return hidden
 
 

@@ -129,7 +129,7 @@ class Tokenizer(nn.Module):
                 f"world_model.levels={config.levels}, got {size[0]} x {size[1]}: let the "
                 "environment resize its frames, or take fewer levels"
             )
-        self.commitment = config.commitment
+        self.commitment, self.squared = config.commitment, config.squared
         self.grid = (size[0] // factor, size[1] // factor)
         self.tokens = self.grid[0] * self.grid[1]
         width, blocks = config.channels, config.residual_blocks
@@ -178,16 +178,21 @@ class Tokenizer(nn.Module):
         """Reconstruction and commitment losses of images in [0, 1], averaged over everything.
 
         ``|x - D(z)|`` of pixels in [-1, 1], and ``|sg(E(x)) - z|^2 + beta |E(x) - sg(z)|^2``
-        (arXiv:2209.00588, equation 2, without the perceptual loss).
+        (arXiv:2209.00588, equation 2, without the perceptual loss); with `IrisConfig.squared` the
+        squared error of pixels as well.
         """
         found = self.encode(images)
         latents, codes = found.latents, found.codes
         # Straight through: the decoder's gradient goes to the encoder as if nothing was rounded.
         drawn = self._drawn(latents + (codes - latents).detach())
+        off = drawn - (2.0 * images - 1.0)
+        reconstruction = off.abs().mean()
+        if self.squared:
+            reconstruction = reconstruction + self.squared * off.square().mean()
         to_codes = (codes - latents.detach()).square().mean()
         to_latents = (latents - codes.detach()).square().mean()
         return {
-            "reconstruction": (drawn - (2.0 * images - 1.0)).abs().mean(),
+            "reconstruction": reconstruction,
             "commitment": to_codes + self.commitment * to_latents,
         }, found
 

@@ -67,7 +67,7 @@ def test_losses_are_those_of_every_episode_by_itself(actions):
     totals = {name: [0.0, 0, 0] for name in ("tokens", "reward", "end")}
 
     def add(name: str, logits: torch.Tensor, wanted: int) -> None:
-        totals[name][0] -= float(logits.log_softmax(-1)[wanted])
+        totals[name][0] -= float(logits.detach().log_softmax(-1)[wanted])
         totals[name][1] += 1
         totals[name][2] += int(logits.argmax()) == wanted
 
@@ -91,7 +91,7 @@ def test_losses_are_those_of_every_episode_by_itself(actions):
                 add("reward", dynamics.reward(output[4]), sign + 1)
                 add("end", dynamics.end(output[4]), int(batch.terminal[row, t + 1]))
     for name, (total, count, right) in totals.items():
-        assert float(found[name]) == pytest.approx(total / count, rel=1e-4), name
+        assert float(found[name].detach()) == pytest.approx(total / count, rel=1e-4), name
         named = {"tokens": "tokens_right", "reward": "rewards_right", "end": "ends_right"}[name]
         assert float(metrics[named]) == pytest.approx(right / count), name
 
@@ -223,7 +223,7 @@ def test_it_learns_one_batch_by_heart(actions):
     tokens, batch = sequences(model)
     tokens[:, :, 0] = batch.prev_action[:, :-1].argmax(-1)  # the first token follows the action
     optimizer = torch.optim.Adam(model.dynamics.parameters(), 1e-2)
-    for _ in range(150):
+    for _ in range(100):
         losses, metrics = model.dynamics.losses(tokens, batch)
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -232,7 +232,7 @@ def test_it_learns_one_batch_by_heart(actions):
     assert float(metrics["ends_right"]) == 1.0
     # Nothing tells the first image's tokens apart from others, so not all can be known.
     assert float(metrics["first_tokens_right"]) == 1.0
-    assert float(losses["tokens"]) < 0.6
+    assert float(losses["tokens"].detach()) < 0.6
 
 
 def test_dropout_draws_from_its_generator_and_in_training_alone():

@@ -79,6 +79,7 @@ def log_prob(algorithm: Iris, raw: torch.Tensor, draw: torch.Tensor) -> tuple:
 
 @KINDS
 @pytest.mark.parametrize("past_end", [True, False])
+@torch.no_grad()
 def test_returns_and_losses_are_those_of_a_naive_version(actions, past_end):
     algorithm = build(actions, past_end=past_end, entropy=0.1, discount=0.9)
     batch = filled(actions).sample(6, 4, seeded(3)).batch
@@ -137,7 +138,7 @@ def test_returns_and_losses_are_those_of_a_naive_version(actions, past_end):
     assert float(metrics["critic_loss"]) == pytest.approx(naive["critic"], rel=1e-4)
     assert float(metrics["entropy"]) == pytest.approx(naive["entropy"], rel=1e-4)
     whole = naive["actor"] + naive["critic"] - 0.1 * naive["entropy"]
-    assert float(loss.detach()) == pytest.approx(whole, rel=1e-4)
+    assert float(loss) == pytest.approx(whole, rel=1e-4)
 
 
 def test_the_lstm_has_seen_the_last_episode_of_a_sequence_and_nothing_before():
@@ -203,9 +204,9 @@ def _copied(module: torch.nn.Module) -> list[torch.Tensor]:
 def test_less_heat_makes_likely_actions_likelier_and_noise_is_epsilon():
     algorithm = build(temperature=0.25, epsilon=0.4)
     obs = {"obs": torch.randint(256, (1, 16, 16, 3), generator=seeded(1)).byte()}
-    obs["obs"] = obs["obs"].expand(4000, -1, -1, -1)
-    carry, first = algorithm.initial(4000), torch.ones(4000, dtype=torch.bool)
-    nothing = torch.zeros(4000, 3)
+    obs["obs"] = obs["obs"].expand(2000, -1, -1, -1)
+    carry, first = algorithm.initial(2000), torch.ones(2000, dtype=torch.bool)
+    nothing = torch.zeros(2000, 3)
     with torch.no_grad():
         images = algorithm.model.tokenizer.reconstruct(algorithm.model.images(obs)[:1])
         raw = algorithm.actor_critic(images, algorithm.actor_critic.initial(1))[0][0]
@@ -216,9 +217,9 @@ def test_less_heat_makes_likely_actions_likelier_and_noise_is_epsilon():
             )
             shares[name] = action.mean(0)
         greedy, _ = algorithm.act(carry, obs, nothing, first)
-    torch.testing.assert_close(shares["cool"], (raw / 0.25).softmax(-1), atol=0.03, rtol=0)
+    torch.testing.assert_close(shares["cool"], (raw / 0.25).softmax(-1), atol=0.04, rtol=0)
     expected = 0.6 * raw.softmax(-1) + 0.4 / 3
-    torch.testing.assert_close(shares["noisy"], expected, atol=0.03, rtol=0)
+    torch.testing.assert_close(shares["noisy"], expected, atol=0.04, rtol=0)
     assert (greedy.argmax(-1) == raw.argmax()).all()
 
 

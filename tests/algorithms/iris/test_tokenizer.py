@@ -57,24 +57,27 @@ def test_the_codebook_begins_as_small_as_the_paper_says():
     assert book.abs().max() > 0.8 / 32
 
 
-def test_losses_and_gradients_are_those_of_a_naive_version():
-    tokenizer, images = build(commitment=0.5), some(4)
+@pytest.mark.parametrize("squared", [0.0, 2.0])
+def test_losses_and_gradients_are_those_of_a_naive_version(squared):
+    tokenizer, images = build(commitment=0.5, squared=squared), some(4)
     losses, found = tokenizer.losses(images)
     latents = found.latents.permute(0, 2, 3, 1).reshape(-1, 6)
     codes = tokenizer.codebook.weight[found.tokens.flatten()]
     off = (codes - latents).square().mean()
-    assert float(losses["commitment"]) == pytest.approx(1.5 * float(off), rel=1e-5)
+    assert float(losses["commitment"]) == pytest.approx(1.5 * float(off.detach()), rel=1e-5)
     grid = codes.reshape(4, 4, 4, 6).permute(0, 3, 1, 2)
     drawn = tokenizer.decoder(tokenizer.after(grid))
-    error = (drawn - (2 * images - 1)).abs().mean()
-    assert float(losses["reconstruction"]) == pytest.approx(float(error), rel=1e-5)
+    off = drawn - (2 * images - 1)
+    error = off.abs().mean() + tokenizer.squared * off.square().mean()
+    assert float(losses["reconstruction"]) == pytest.approx(float(error.detach()), rel=1e-5)
     # The gradient at the codes is handed on to the latents; the codes get none of it.
     losses["reconstruction"].backward()
     assert tokenizer.codebook.weight.grad is None
     passed = [p.grad.clone() for p in tokenizer.encoder.parameters()]
     tokenizer.zero_grad()
     leaf = grid.detach().requires_grad_()
-    (tokenizer.decoder(tokenizer.after(leaf)) - (2 * images - 1)).abs().mean().backward()
+    off = tokenizer.decoder(tokenizer.after(leaf)) - (2 * images - 1)
+    (off.abs().mean() + squared * off.square().mean()).backward()
     given = leaf.grad
     tokenizer.zero_grad()
     (tokenizer.encode(images).latents * given).sum().backward()
@@ -97,18 +100,18 @@ def test_commitment_moves_codes_and_encoder_towards_each_other():
     assert float(tokenizer.losses(images)[0]["commitment"]) < before
 
 
-def test_it_learns_one_batch_by_heart():
-    tokenizer, draw = build(residual_blocks=1), seeded(5)
-    images = torch.zeros(6, 3, 16, 16)
-    for n in range(6):  # a bright square somewhere on black
-        y, x = torch.randint(12, (2,), generator=draw).tolist()
-        images[n, :, y : y + 4, x : x + 4] = torch.tensor([1.0, 0.7, 0.2])[:, None, None]
+@pytest.mark.parametrize("squared", [0.0, 1.0])
+def test_it_learns_one_batch_by_heart(squared):
+    tokenizer = build(squared=squared, attention=())
+    # Four colours each, drawn anew for every image.
+    quarters = torch.rand(4, 3, 2, 2, generator=seeded(5)).round()
+    images = quarters.repeat_interleave(8, 2).repeat_interleave(8, 3)
     nothing = float((images - images.mean(0)).abs().mean())
-    optimizer = torch.optim.Adam(tokenizer.parameters(), 3e-3)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(tokenizer.parameters(), 5e-3)
+    for _ in range(120):
         optimizer.zero_grad()
         sum(tokenizer.losses(images)[0].values()).backward()
         optimizer.step()
     with torch.no_grad():
         error = float((tokenizer.reconstruct(images) - images).abs().mean())
-    assert error < 0.25 * nothing
+    assert error < 0.4 * nothing
