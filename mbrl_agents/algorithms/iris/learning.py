@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from mbrl_agents.training.phase import ModulePhase
 
 if TYPE_CHECKING:
     from mbrl_agents.data.buffer import SequenceBuffer
+
+LOG = logging.getLogger(__name__)
 
 STATISTICS_STEPS = 2000
 """Recorded steps that the statistics of actions are taken from."""
@@ -92,6 +95,11 @@ class TokenizerPhase(IrisPhase):
 
     def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
         if not refit:
+            LOG.warning(
+                "the tokenizer is trained without the paper's perceptual loss, whose weights would "
+                "have to be downloaded: on absolute and squared errors of pixels (weights 1 and %g)",
+                self.model.config.squared,
+            )
             draws = torch.Generator().manual_seed(seed)
             length = 2 if buffer.ready(2) else 1
             sample = buffer.sample(STATISTICS_STEPS // length, length, draws)
