@@ -97,7 +97,7 @@ class TokenizerPhase(IrisPhase):
         if not refit:
             LOG.warning(
                 "the tokenizer is trained without the paper's perceptual loss, whose weights would "
-                "have to be downloaded: on absolute and squared errors of pixels (weights 1 and %g)",
+                "have to be downloaded; absolute and squared errors of pixels weigh 1 and %g",
                 self.model.config.squared,
             )
             draws = torch.Generator().manual_seed(seed)
