@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +53,11 @@ class IrisPhase(ModulePhase):
         super().__init__(name, schedule, modules, seed=seed, length=length)
         self.config, self.batch_size = config, batch_size
 
-    def adam(self, groups: Iterable[Tensor] | list[dict], **arguments: float) -> None:
-        """Take Adam, or with ``weight_decay`` AdamW, as the one optimiser."""
+    def adam(self, groups: Any) -> None:
+        """Take Adam, with decoupled decay for the groups of weights that ask for it."""
         self.optimizers = {
             self.name: torch.optim.AdamW(
-                groups,
-                lr=self.config.learning_rate,
-                fused=True,
-                **{"weight_decay": 0.0} | arguments,
+                groups, lr=self.config.learning_rate, weight_decay=0.0, fused=True
             )
         }
 
@@ -139,7 +135,7 @@ class TransformerPhase(IrisPhase):
         others = [p for p in model.dynamics.parameters() if id(p) not in known]
         self.adam(
             [{"params": decayed, "weight_decay": config.weight_decay},
-             {"params": others, "weight_decay": 0.0}]
+             {"params": others}]
         )  # fmt: skip
 
     def update(self, buffer: SequenceBuffer) -> Metrics:
