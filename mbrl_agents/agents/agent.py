@@ -212,13 +212,16 @@ class Agent(BaseAgent):
         )
         assert isinstance(callback, BaseCallback)
         buffer, trainer, logged = self._prepare(run), self._trained(), self.num_timesteps
+        random_until = 0 if trainer.fitted or self.fitted else settings.random_steps
         file = None if run is None else run / CHECKPOINT
         if run is not None and file is not None:
             if self._continues(file):
-                logged = int(self._restore(file, self._identity(LEARN, n_envs))["logged"])
+                facts = self._restore(file, self._identity(LEARN, n_envs))
+                logged = int(facts["logged"])
+                # A phase may have had turns while actions were still random.
+                random_until = int(facts.get("random_until", 0))
                 self._reset_environments()
             trim_rows(run / LOG_FILE, ONLINE, self.num_timesteps)
-        random_until = 0 if trainer.fitted or self.fitted else settings.random_steps
         collector = Collector(self.policy, buffer, n_envs)
         checkpoint = self.num_timesteps
         callback.on_training_start(locals(), globals())
@@ -255,7 +258,7 @@ class Agent(BaseAgent):
                     bool(dones[0]) or waited >= 2 * settings.checkpoint_every
                 )
                 if run is not None and going and (due or ended):
-                    self._save_online(run, {"logged": logged})
+                    self._save_online(run, {"logged": logged, "random_until": random_until})
                     self._reset_environments()
                     collector.begin()
                     checkpoint = self.num_timesteps

@@ -197,7 +197,9 @@ class AgentPolicy(BasePolicy):
             starts = np.zeros(size, bool) if episode_start is None else np.asarray(episode_start)
         is_first = torch.as_tensor(starts.astype(bool), device=device)
         previous = torch.zeros(size, self.codec.size, device=device)
-        carry = self.algorithm.initial(size) if state is None else state.carry
+        # A planner goes on from the state of what it searches in, whatever the algorithm carries.
+        acting = self.algorithm if self.planner is None else self.algorithm.world_model
+        carry = acting.initial(size) if state is None else state.carry
         if state is not None:
             previous = state.action
         if generator is None:

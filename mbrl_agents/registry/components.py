@@ -30,6 +30,7 @@ WORLD_MODELS = {
     "dreamer_v1": component("algorithms.dreamer_v1", "DreamerV1Model", "DreamerV1Config"),
     "dreamer_v2": component("algorithms.dreamer_v2", "DreamerV2Model", "DreamerV2Config"),
     "dreamer_v3": component("algorithms.dreamer_v3", "DreamerV3Model", "DreamerV3Config"),
+    "iris": component("algorithms.iris", "IrisModel", "IrisConfig"),
     "mbpo": component("algorithms.mbpo", "MBPOModel"),
     "simple": component("algorithms.simple", "SimpleWorldModel"),
     "world_models": component("algorithms.world_models", "WorldModelsModel", "WorldModelsConfig"),

@@ -92,6 +92,25 @@ def _dreamer_lite(name: str, summary: str, **others: Any) -> AgentMethod:
     )
 
 
+def _iris(name: str, summary: str, **others: Any) -> AgentMethod:
+    package = "mbrl_agents.algorithms.iris"
+    sections = {
+        "world_model": f"{package}:IrisConfig",
+        "training": f"{package}:IrisTrainingConfig",
+    }
+    if "planner" not in others:
+        sections["actor_critic"] = f"{package}:ActorCriticConfig"
+    return AgentMethod(
+        name,
+        summary,
+        algorithm=f"{package}:Iris",
+        sections=sections,
+        demonstrations=False,
+        cost=3000.0,
+        **others,
+    )
+
+
 def _world_models(name: str, summary: str, **others: Any) -> AgentMethod:
     package = "mbrl_agents.algorithms.world_models"
     sections = {
@@ -216,6 +235,16 @@ METHODS: dict[str, Method] = {
             "dreamer-lite-cem",
             "Dreamer-Lite acting by CEM around its actor's plan",
             planner="policy-guided-cem",
+            objective="return",
+        ),
+        _iris(
+            "iris",
+            "IRIS: images as tokens, a transformer over them, an actor-critic in what it imagines",
+        ),
+        _iris(
+            "iris-cem",
+            "random CEM over IRIS's tokens, planning on the predicted sign of rewards",
+            planner="cem",
             objective="return",
         ),
         BaselineMethod(

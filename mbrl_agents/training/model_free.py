@@ -7,8 +7,6 @@ them on imagined transitions, or beside a world model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from mbrl_agents.data.transitions import Transitions
 from mbrl_agents.nn.actions import one_hot
+from mbrl_agents.nn.drawing import drawing_from
 from mbrl_agents.protocols import Metrics
 
 
@@ -251,31 +250,4 @@ class ModelFree(nn.Module):
         return mean, log_std.exp() * (1.0 - mean.square()) + 1e-3
 
 
-@contextmanager
-def drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """A context in which torch's global generator is ``generator``; afterwards it is as before.
-
-    What draws globally then draws from a generator of ours, which goes on from there.
-    """
-    device = generator.device
-
-    def get() -> Tensor:
-        on_gpu = device.type == "cuda"
-        return torch.cuda.get_rng_state(device) if on_gpu else torch.get_rng_state()
-
-    def put(state: Tensor) -> None:
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)
-
-    before = get()
-    put(generator.get_state())
-    try:
-        yield
-    finally:
-        generator.set_state(get())
-        put(before)
-
-
-__all__ = ["DoubleDQN", "ModelFree", "ModelFreeConfig", "drawing_from"]
+__all__ = ["DoubleDQN", "ModelFree", "ModelFreeConfig"]

@@ -144,6 +144,23 @@ def lite(out: Path) -> list:
             "training.sequence_length=4", "training.pretrain=5"]  # fmt: skip
 
 
+def iris(out: Path) -> list:
+    """Three phases that begin one after another, the first while actions are still random."""
+    return ["iris", "--env", "toy_images:ToyImages-v0", "--steps", 120, "--out", out,
+            "world_model.channels=4", "world_model.levels=4", "world_model.residual_blocks=1",
+            "world_model.attention=[4]", "world_model.codes=8", "world_model.code_size=4",
+            "world_model.layers=1", "world_model.heads=2", "world_model.width=8",
+            "world_model.window=4", "actor_critic.convolutions=[4]", "actor_critic.units=8",
+            "actor_critic.horizon=3", "actor_critic.burn_in=2", "training.batch_size=3",
+            "training.sequence_length=4", "training.tokenizer_batch_size=4",
+            "training.actor_critic_batch_size=3", "training.tokenizer_start=20",
+            "training.world_model_start=35", "training.actor_critic_start=50",
+            "training.random_steps=50", "training.train_every=10",
+            "training.tokenizer_updates=3", "training.world_model_updates=2.5",
+            "training.actor_critic_updates=2", "training.log_every=25",
+            "training.checkpoint_every=20"]  # fmt: skip
+
+
 def world(out: Path) -> list:
     """Gathers its own episodes, and searches for a controller in the environment."""
     env = "toy_images:ToyImages-v0"
@@ -159,6 +176,7 @@ def commands(data: Path) -> dict[str, Callable[[Path], list]]:
         "simple": lambda out: simple(out, data),
         "mbpo": mbpo,
         "lite": lite,
+        "iris": iris,
         "world": world,
     }
 
@@ -188,7 +206,7 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
-KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite", "world"]
+KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite", "world", "iris"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,6 +265,13 @@ WRITES = {
         (CHECKPOINT, 1),
         (CHECKPOINT, 2),
         ("replay.safetensors", 1),
+    ],
+    "iris": [
+        # While actions are random, and after the tokenizer's first turn; then among all phases.
+        (CHECKPOINT, 1),
+        (CHECKPOINT, 2),
+        (CHECKPOINT, 2),
+        ("actor_critic.safetensors", 1),
     ],
     "world": [
         # Two of rollouts and one at their end; of V, of the encoding, of M; of five generations.

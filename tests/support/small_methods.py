@@ -31,14 +31,15 @@ ACTIONS = {"box": BOX, "discrete": spaces.Discrete(4, start=1)}
 
 UNREAD: dict[str, tuple[str, ...]] = {
     "dreamer_lite": ("images",),
+    "iris": ("vectors",),
     "mbpo": ("images",),
     "simple": ("images",),
     "world_models": ("vectors",),
 }
 """Keys of `OBSERVATIONS` and `ACTIONS` that a world model of the registry refuses."""
 
-MARKOV = {"dreamer_lite", "mbpo"}
-"""World models that remember nothing beside the latest observation."""
+MARKOV = {"dreamer_lite", "iris", "mbpo"}
+"""World models whose features are of the latest observation alone."""
 
 SIZES: dict[str, Any] = {
     "deter": 16,
@@ -70,6 +71,20 @@ SIZES: dict[str, Any] = {
     "generations": 6,
     "evaluate_every": 2,
     "evaluate_episodes": 1,
+    "channels": 4,
+    "levels": 6,
+    "residual_blocks": 1,
+    "attention": 4,
+    "codes": 8,
+    "code_size": 4,
+    "heads": 2,
+    "width": 8,
+    "window": 4,
+    "context": 2,
+    "convolutions": 2,
+    "burn_in": 2,
+    "tokenizer_batch_size": 4,
+    "actor_critic_batch_size": 2,
 }
 """Values by the name of a setting, in whatever section it stands."""
 

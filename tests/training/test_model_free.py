@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from mbrl_agents.data.transitions import Transitions
+from mbrl_agents.nn.drawing import drawing_from
 from mbrl_agents.training.checkpoints import pack_optimizer, unpack_optimizer
-from mbrl_agents.training.model_free import ModelFree, ModelFreeConfig, drawing_from
+from mbrl_agents.training.model_free import ModelFree, ModelFreeConfig
 
 D, A = 3, 2
 
