@@ -17,7 +17,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
@@ -100,7 +100,7 @@ def make_atari(
         repeat_action_probability=chosen.sticky,
         full_action_space=full_action_space,
         max_num_frames_per_episode=frames,
-        render_mode=render_mode,
+        render_mode=cast(Any, render_mode),
     )
     emulated.conditions = {
         "ale_py": importlib.metadata.version("ale-py"),

@@ -256,6 +256,9 @@ class SequenceBuffer:
             numbers, episodes = self._numbered()
             train, held = split_episodes(episodes, holdout, seed, numbers)
             found = RecordedEpisodes(train, self.codec, self.spec)
+            recorded = set(map(id, self.episodes_given))
+            given = sum(id(episode) in recorded for episode in train)
+            found.own_from = int(found.first[given]) if given < len(train) else found.rows
             self._split = key, (found, RecordedEpisodes(held, self.codec) if held else None)
         return self._split[1]
 

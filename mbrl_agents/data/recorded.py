@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ class RecordedEpisodes:
         # Rows at which an action was taken, and the episode of each row.
         self.steps = (~self.is_last).nonzero()[:, 0]
         self.episode = torch.repeat_interleave(torch.arange(len(lengths)), self.length + 1)
+        self.own_from = count  # the first row of own experience, which comes last
         self.extras = ExtrasStore(extras or {}, 1, count)
 
     def __len__(self) -> int:
@@ -120,6 +122,12 @@ class RecordedEpisodes:
         """Tells one set of episodes from another."""
         total = float(self.prev_action.double().abs().sum() + self.reward.double().sum())
         return f"{len(self.first)} episodes, {len(self)} steps, {total:.9g}"
+
+    def showing(self, obs: Mapping[str, Tensor]) -> RecordedEpisodes:
+        """The same episodes with other observations, ``(rows, ...)`` by key."""
+        found = copy.copy(self)
+        found.obs = dict(obs)
+        return found
 
     def at(self, index: Tensor, mask: Tensor | None = None) -> Batch:
         """The rows ``index`` ``(...)``; ``mask`` says which of them count, all by default."""
@@ -161,15 +169,36 @@ class RecordedEpisodes:
         return self.at(index, index == wanted)
 
     def draw_windows(
-        self, size: int, length: int, context: int, generator: torch.Generator
+        self,
+        size: int,
+        length: int,
+        context: int,
+        generator: torch.Generator,
+        *,
+        own_share: float = 0.0,
     ) -> Batch:
-        """`windows` at random steps; every recorded step is equally likely."""
-        draw = torch.randint(len(self.steps), (size,), generator=generator)
+        """`windows` at random steps; see `draw_from`."""
+        first = int((self.steps < self.own_from).sum())
+        draw = draw_from(len(self.steps), first, size, generator, own_share)
         return self.windows(self.steps[draw], length, context)
 
     def whole(self, episodes: Tensor) -> Batch:
         """Whole episodes ``(B,)`` from their first observation, padded at the end and masked."""
         return self.windows(self.first[episodes], int(self.length[episodes].max()), 0)
+
+
+def draw_from(
+    count: int, own_from: int, size: int, generator: torch.Generator, own_share: float
+) -> Tensor:
+    """``size`` numbers below ``count``, a share of them at least ``own_from`` where there are any.
+
+    Without a share all are equally likely.
+    """
+    found = torch.randint(count, (size,), generator=generator)
+    own = round(own_share * size) if own_from < count else 0
+    if own:
+        found[:own] = torch.randint(own_from, count, (own,), generator=generator)
+    return found
 
 
 def _zeroed(values: Tensor, where: np.ndarray) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
 from mbrl_agents.nn.laprop import LaProp
-from mbrl_agents.protocols import Batch, Metrics, Schedule
+from mbrl_agents.protocols import Batch, Metrics, Observation, Schedule
 from mbrl_agents.training.checkpoints import under
 from mbrl_agents.training.phase import ModulePhase
 from mbrl_agents.training.settings import TrainingSettings
@@ -51,6 +51,13 @@ class FitSettings(TrainingSettings):
         keep_best: return the weights with the least held-out loss instead of the last.
         round_steps: environment steps between refits in ``learn``.
         refit_steps: gradient steps of each refit in ``learn``.
+        refit_learning_rate: peak rate of the world model in refits; None for ``learning_rate``.
+        refit_encoder: whether refits train what reads and draws observations; without, a model that
+            can tell them apart (`training.fit.Encoding`) reads each once, and a gradient step on
+            images takes a fraction of the time.
+        own_share: share of a refit's sequences that come from own experience; the others are drawn
+            from everything.  Where few episodes of one's own stand beside many recorded ones, the
+            model sees its own errors seldom.
     """
 
     model_steps: int = 3000
@@ -72,6 +79,9 @@ class FitSettings(TrainingSettings):
     random_steps: int = 1000
     round_steps: int = 1000
     refit_steps: int = 500
+    refit_learning_rate: float | None = None
+    refit_encoder: bool = True
+    own_share: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,6 +95,11 @@ class FitSettings(TrainingSettings):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.own_share <= 1.0:
+            raise ValueError(f"own_share must lie in [0, 1], got {self.own_share}")
+        rate = self.refit_learning_rate
+        if rate is not None and rate <= 0.0:
+            raise ValueError(f"refit_learning_rate must be positive, got {rate}")
 
     def schedule(self, updates: int) -> Schedule:
         """Of a phase that takes ``updates`` gradient steps from scratch."""
@@ -128,6 +143,8 @@ class FitPhase(ModulePhase):
         self.module, self.settings, self.seed = module, settings, seed
         self.learning_rate, self.optimizer, self.keep_best = learning_rate, optimizer, keep_best
         self.total = 0
+        self.refit = False
+        self.refit_rate: float | None = None  # of a subclass that has another one in refits
         self._forget_best()
         self._new_optimizer()
 
@@ -150,6 +167,7 @@ class FitPhase(ModulePhase):
         return buffer.has_episodes()
 
     def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
+        self.refit = refit
         self.prepare(self._data(buffer)[0], refit=refit)
         self.batches = torch.Generator().manual_seed(seed)
         self.updates, self.total = 0, updates
@@ -161,8 +179,10 @@ class FitPhase(ModulePhase):
         done = self.updates + 1
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done / self.total))
         optimizer = self.optimizers["all"]
+        again = self.refit and self.refit_rate is not None
+        rate = self.refit_rate if again and self.refit_rate else self.learning_rate
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * min(1.0, done / warmup) * cosine
+            group["lr"] = rate * min(1.0, done / warmup) * cosine
         self.module.train()
         loss, metrics = self.compute_loss(self._data(buffer)[0], self.batches)
         clip = math.inf if self.optimizer == "laprop" else self.settings.clip
@@ -219,14 +239,31 @@ class FitPhase(ModulePhase):
         tensors, meta = super().tensors()
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         best = {k: v if math.isfinite(v) else None for k, v in self.best_loss.items()}
-        return tensors, {**meta, "total": self.total, "best_loss": best}
+        return tensors, {**meta, "total": self.total, "refit": self.refit, "best_loss": best}
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         self._new_optimizer()
         super().restore(tensors, meta)
-        self.total = int(meta["total"])
+        self.total, self.refit = int(meta["total"]), bool(meta["refit"])
         self.best = under(tensors, "best/")
         self.best_loss = {k: math.inf if v is None else v for k, v in meta["best_loss"].items()}
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A world model whose loss also takes observations that it encoded before.
+
+    Of a batch that shows nothing but `TOKENS` it computes the loss without that of drawing the
+    observations again.
+    """
+
+    def encode(self, obs: Observation) -> Tensor:
+        """Observations ``(N, ...)`` to tokens ``(N, E)``."""
+        ...
+
+
+TOKENS = "tokens"
+"""The key of encoded observations."""
 
 
 @runtime_checkable
@@ -262,6 +299,7 @@ class WindowFit(FitPhase):
             keep_best=settings.keep_best,
         )
         self.model: Any = model
+        self.refit_rate = settings.refit_learning_rate
 
     def prepare(self, data: RecordedEpisodes, *, refit: bool) -> None:
         if refit:
@@ -274,8 +312,9 @@ class WindowFit(FitPhase):
         self, data: RecordedEpisodes, generator: torch.Generator
     ) -> tuple[Tensor, Metrics]:
         settings = self.settings
+        own = settings.own_share if self.refit else 0.0
         batch = data.draw_windows(
-            settings.batch_size, settings.sequence_length, self.context, generator
+            settings.batch_size, settings.sequence_length, self.context, generator, own_share=own
         )
         loss, metrics = self.model.compute_loss(batch.to(self.device), generator=generator)
         return loss, metrics
@@ -287,4 +326,4 @@ class WindowFit(FitPhase):
         return {name: float(value) for name, value in metrics.items()}
 
 
-__all__ = ["FitPhase", "FitSettings", "WindowFit", "WindowModel"]
+__all__ = ["TOKENS", "Encoding", "FitPhase", "FitSettings", "WindowFit", "WindowModel"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import toy_grasp
 from mbrl_agents.algorithms.dreamer_v3.prior_fit import encode_states
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.protocols import Phase, tree_map
+from mbrl_agents.training.fit import TOKENS
 
 SMALL = {
     "world_model": {"deter": 64, "hidden": 32, "units": 32, "depth": 2, "stoch": 8, "classes": 4},
@@ -193,6 +196,45 @@ def test_own_images_are_refitted_with_recorded_ones(episodes):
         assert np.isfinite(episode.labels).all() == episode.success
     after = agent.algorithm.prior.state_dict()
     assert any(not torch.equal(before[key], value) for key, value in after.items())
+
+
+def test_refits_may_leave_the_encoder_as_it_is(episodes):
+    refits = {
+        "round_steps": 60,
+        "refit_steps": 3,
+        "refit_encoder": False,
+        "own_share": 0.5,
+        "refit_learning_rate": 1e-3,
+    }
+    settings = {**SMALL, "training": {**SMALL["training"], **refits}}
+    agent = mbrl_agents.make_agent("dreamer-cem", make_env(), **settings, planner=QUICK)
+    agent.fit(episodes)
+    model = agent.algorithm.world_model
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    read = []
+    encode = model.encode
+    model.encode = lambda obs: read.append(len(obs["image"])) or encode(obs)
+    agent.learn(130)
+    changed = {
+        key.split(".")[0]
+        for key, value in model.state_dict().items()
+        if not torch.equal(before[key], value)
+    }
+    assert not changed & {"encoder", "decoder"}
+    assert {"rssm", "reward", "progress"} <= changed
+    train, held = agent.buffer.split(0.1, 0)
+    own = train.rows - train.own_from
+    assert 0 < own < train.rows
+    # Two refits: what is recorded is read once, own experience and held-out episodes each time.
+    assert sum(read) <= train.own_from + 2 * (own + held.rows)
+    tokens = encode({key: value[torch.arange(4)] for key, value in train.obs.items()})
+    batch = train.sequences(np.array([0]), 4)
+    output = model.compute_loss(batch)
+    encoded = model.compute_loss(replace(batch, obs={TOKENS: tokens[None]}))
+    for name in ("reward", "progress", "kl"):
+        assert torch.allclose(output.metrics[name], encoded.metrics[name], atol=1e-5)
+    assert "images" in output.metrics
+    assert "images" not in encoded.metrics
 
 
 def test_latents_are_carried_from_step_to_step(episodes):

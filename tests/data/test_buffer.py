@@ -216,6 +216,23 @@ class TestEpisodes:
         assert train.steps_to_go[own & (train.obs["pose"][:, 0] >= OWN + 1000)].isnan().all()
         assert (train.steps_to_go[own & (train.obs["pose"][:, 0] < OWN + 1000)] <= 5).all()
 
+    def test_a_share_of_own_experience_can_be_drawn(self):
+        buffer = built(recorded(), n_envs=2)
+        act(buffer, 15)
+        train, _ = buffer.split(0.0, 0)
+        assert (train.obs["pose"][train.own_from :, 0] >= OWN).all()
+        assert (train.obs["pose"][: train.own_from, 0] < OWN).all()
+        assert train.own_from == 17 + 3
+        batch = train.draw_windows(40, 2, 0, seeded(), own_share=0.5)
+        first = batch.obs["pose"][:, 0, 0]
+        assert (first[:20] >= OWN).all()
+        assert (first[20:] < OWN).any()
+        same = train.draw_windows(40, 2, 0, seeded()).obs["pose"][20:, 0, 0]
+        assert torch.equal(first[20:], same)
+        alone = built(recorded()).split(0.0, 0)[0]
+        assert alone.own_from == alone.rows
+        alone.draw_windows(4, 2, 0, seeded(), own_share=1.0)
+
     def test_successful_own_episodes_are_labelled_where_asked(self):
         buffer = built(recorded(), n_envs=2, label_successes=True)
         act(buffer, 15)

@@ -248,6 +248,8 @@ def test_files_that_hold_no_weights_are_named(tmp_path):
         ({"sequence_length": 1}, "sequence_length must be at least 2"),
         ({"optimizer": "sgd"}, "'adamw' or 'laprop'"),
         ({"model_steps": 0}, "model_steps must be at least 1"),
+        ({"own_share": 1.5}, r"own_share must lie in \[0, 1\], got 1.5"),
+        ({"refit_learning_rate": 0.0}, "refit_learning_rate must be positive"),
         ({"holdout": 1.0}, "holdout"),
         ({"learning_rate": -1.0}, "learning_rate must not be negative"),
     ],

@@ -15,14 +15,17 @@ from mbrl_agents.algorithms.dreamer_v3.prior_fit import ImaginedPriorFit
 from mbrl_agents.algorithms.fitted import FittedModel
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.extras import ExtrasStore
-from mbrl_agents.data.recorded import RecordedEpisodes
+from mbrl_agents.data.recorded import RecordedEpisodes, draw_from
 from mbrl_agents.protocols import ActionPrior, Metrics, Phase, tree_map
 from mbrl_agents.training.checkpoints import under
 from mbrl_agents.training.compiling import CompiledParts
-from mbrl_agents.training.fit import FitPhase, FitSettings
+from mbrl_agents.training.fit import TOKENS, FitPhase, FitSettings
 
 HELD_OUT_EPISODES = 16
 """As many are looked at: with images, each costs as much as some gradient steps."""
+
+ENCODED_AT_ONCE = 256
+"""Observations."""
 
 STATISTICS_STEPS = 2000
 """Recorded steps that statistics are taken from at most: each may carry an image."""
@@ -47,13 +50,19 @@ class SequenceFit(FitPhase):
         )
         self.model = model
         self.compiled = CompiledParts([model], enabled=settings.compile)
+        self.refit_rate = settings.refit_learning_rate
         self._carried: ExtrasStore | None = None
         self._restored: dict[str, Tensor] = {}
+        self._encoded: dict[int, RecordedEpisodes] = {}
+        self._recorded = torch.empty(
+            0, 0
+        )  # tokens of recorded episodes, which refits have in common
 
     def prepare(self, data: RecordedEpisodes, *, refit: bool) -> None:
-        self._carried = None
+        self._carried, self._encoded = None, {}
         if refit:
             return
+        self._recorded = torch.empty(0, 0)
         generator = torch.Generator().manual_seed(self.seed)
         draw = torch.randperm(len(data), generator=generator)[:STATISTICS_STEPS]
         self.model.fit_statistics(data.windows(data.steps[draw], 1, 0).to(self.device))
@@ -63,12 +72,14 @@ class SequenceFit(FitPhase):
     ) -> tuple[Tensor, Metrics]:
         length = min(self.settings.sequence_length, data.rows)
         count = data.starts(length)
-        starts = torch.randint(count, (self.settings.batch_size,), generator=generator).numpy()
+        own = self.settings.own_share if self.refit else 0.0
+        size = self.settings.batch_size
+        starts = draw_from(count, min(data.own_from, count), size, generator, own).numpy()
         carried = self._carry(data)
         before = carried.read(0, starts - 1)
         before["known"] &= torch.from_numpy(starts > 0)
         state = tree_map(lambda x: x.to(self.device), state_of(before, self.model))
-        batch = data.sequences(starts, length).to(self.device)
+        batch = self._read(data).sequences(starts, length).to(self.device)
         with self.compiled:
             output = self.model.compute_loss(batch, state, generator=generator)
         index = torch.from_numpy(starts)[:, None] + torch.arange(length)
@@ -77,7 +88,7 @@ class SequenceFit(FitPhase):
 
     def end(self, buffer: SequenceBuffer) -> dict[str, float]:
         found = super().end(buffer)
-        self._carried = None
+        self._carried, self._encoded = None, {}
         return found
 
     def held_out(self, data: RecordedEpisodes) -> dict[str, float]:
@@ -85,11 +96,39 @@ class SequenceFit(FitPhase):
         sums: dict[str, float] = {}
         every = torch.arange(len(data.first))[:HELD_OUT_EPISODES]
         for episodes in every.split(8):
-            output = self.model.compute_loss(data.whole(episodes).to(self.device))
+            output = self.model.compute_loss(
+                self._read(data, held_out=True).whole(episodes).to(self.device)
+            )
             for name, value in output.metrics.items():
                 share = len(episodes) / len(every)
                 sums[name] = sums.get(name, 0.0) + float(value) * share
         return sums
+
+    def _read(self, data: RecordedEpisodes, *, held_out: bool = False) -> RecordedEpisodes:
+        """The episodes, as the encoder read them where it stays as it is."""
+        if not self.refit or self.settings.refit_encoder:
+            return data
+        if id(data) not in self._encoded:
+            own = 0 if held_out else data.own_from
+            if not held_out and len(self._recorded) != own:
+                self._recorded = self._tokens(data, 0, own)
+            tokens = self._tokens(data, own, data.rows)
+            if own:
+                tokens = torch.cat([self._recorded, tokens])
+            self._encoded[id(data)] = data.showing({TOKENS: tokens})
+        return self._encoded[id(data)]
+
+    def _tokens(self, data: RecordedEpisodes, start: int, stop: int) -> Tensor:
+        """``(stop - start, E)`` of rows."""
+        if start == stop:
+            return torch.empty(0, self.model.encoder.token_size)
+        found = [
+            self.model.encode(
+                {key: value[rows].to(self.device) for key, value in data.obs.items()}
+            ).cpu()
+            for rows in torch.arange(start, stop).split(ENCODED_AT_ONCE)
+        ]
+        return torch.cat(found)
 
     def _carry(self, data: RecordedEpisodes) -> ExtrasStore:
         if self._carried is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def losses(
     model: DreamerV3Model,
     batch: Batch,
-    obs: Observation,
+    obs: Observation | None,
     features: Tensor,
     posterior: Tensor,
     prior: Tensor,
@@ -31,21 +31,24 @@ def losses(
     Args:
         model: whose.
         batch: ``(B, T, ...)``.
-        obs: its observations as the model reads them, ``(B T, ...)``.
+        obs: its observations as the model reads them, ``(B T, ...)``; None where they were encoded
+            before, and are not to be drawn.
         features: ``(B, T, F)`` of the posterior's states, with their gradient.
         posterior, prior: log-probabilities ``(B, T, G, n)``.
         generator: draws the images that are decoded; None decodes all.
     """
     config = model.config
     seen = batch.mask.float()
-    drawn = _drawn(model, seen.numel(), generator)
-    weight = {"vectors": seen.flatten(), "images": seen.flatten()}
-    if drawn is not None:
-        weight["images"] = weight["images"][drawn]
-    parts = {
-        name: (mean(value, weight[name]), config.reconstruction_weight)
-        for name, value in model.decoder.losses(features.flatten(0, 1), obs, drawn).items()
-    }
+    parts: dict[str, tuple[Tensor, float]] = {}
+    if obs is not None:
+        drawn = _drawn(model, seen.numel(), generator)
+        weight = {"vectors": seen.flatten(), "images": seen.flatten()}
+        if drawn is not None:
+            weight["images"] = weight["images"][drawn]
+        parts = {
+            name: (mean(value, weight[name]), config.reconstruction_weight)
+            for name, value in model.decoder.losses(features.flatten(0, 1), obs, drawn).items()
+        }
     reward = TwoHot(model.reward(features)).loss(batch.reward)
     parts["reward"] = mean(reward, seen), config.reward_weight
     goes_on = (~batch.terminal).float() * config.discount

@@ -25,6 +25,7 @@ from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.shift import shifted
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
+from mbrl_agents.training.fit import TOKENS
 
 
 @dataclass(frozen=True)
@@ -265,18 +266,23 @@ class DreamerV3Model(nn.Module):
         """Training loss of a batch of sequences.
 
         Args:
-            batch: ``(B, T, ...)``.
+            batch: ``(B, T, ...)``; of observations that `encode` read before, nothing is decoded.
             state: before the first step, where sequences go on from somewhere; leaves ``(B, ...)``.
             generator: source of the latents; None takes the most likely.
         """
         size, length = batch.mask.shape
         state = self.initial(size) if state is None else tree_map(Tensor.float, state)
-        shown = batch.obs
-        if self.training and generator is not None:
-            shown = self.augmented(shown, generator)
-        with self.precision():
+        obs: Observation | None = None
+        if TOKENS not in batch.obs:
+            shown = batch.obs
+            if self.training and generator is not None:
+                shown = self.augmented(shown, generator)
             obs = self._normalised(tree_map(lambda x: x.flatten(0, 1), shown))
-            tokens = self.encoder(obs)
+        with self.precision():
+            if obs is None:
+                tokens = batch.obs[TOKENS].float().flatten(0, 1)
+            else:
+                tokens = self.encoder(obs)
             states, posterior = self.rssm.observe(
                 state,
                 tokens.unflatten(0, (size, length)),
@@ -299,6 +305,12 @@ class DreamerV3Model(nn.Module):
             metrics["latent_use"], metrics["latent_live"] = latent_use(posterior, weight)
             detached = tree_map(lambda x: x.detach().float(), states)
         return ModelOutput(total, metrics, detached, features.float())
+
+    @torch.no_grad()
+    def encode(self, obs: Observation) -> Tensor:
+        """See `mbrl_agents.training.fit.Encoding`."""
+        with self.precision():
+            return self.encoder(self._normalised(obs)).float()
 
     # -- images -------------------------------------------------------------------------
 

@@ -57,11 +57,12 @@ class Dynamics(nn.Module):
 
     def decayed(self) -> list[nn.Parameter]:
         """The matrices that weight decay acts on: neither embeddings, norms nor biases."""
-        return [
-            module.weight
-            for name, module in self.named_modules()
-            if isinstance(module, nn.Linear) and name != "action"
-        ]
+        found: list[nn.Parameter] = []
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name != "action":
+                assert isinstance(module.weight, nn.Parameter)
+                found.append(module.weight)
+        return found
 
     def embed(self, tokens: Tensor, actions: Tensor, block: Tensor) -> Tensor:
         """Blocks as vectors, ``(B, L (K + 1), D)``.
