@@ -87,6 +87,8 @@ def test_a_reference_policy_is_evaluated_off_libero() -> None:
 
 
 ELSEWHERE = {
+    "iris": "toy_images:ToyImages-v0",
+    "iris-cem": "toy_images:ToyImages-v0",
     "sb3-dqn": "CartPole-v1",
     "world-models": "toy_images:ToyImages-v0",
     "world-models-cem": "toy_images:ToyImages-v0",

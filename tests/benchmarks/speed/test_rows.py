@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mbrl_agents.benchmarks.speed import env, gpu, memory, planning, runner, training
+from mbrl_agents.benchmarks.speed import control_suite, env, gpu, memory, planning, runner, training
 from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable, compared, interleaved
 
 
@@ -53,7 +53,7 @@ def test_rows_are_chosen_by_name_and_told_one_by_one(monkeypatch):
         return compared(name, [(0.001, 0.003)], 1, "fake")
 
     monkeypatch.setattr(env, "ROWS", dict.fromkeys("abc", measure))
-    for module in (planning, training, memory, gpu):
+    for module in (control_suite, planning, training, memory, gpu):
         monkeypatch.setattr(module, "ROWS", {})
     told = []
     rows = runner.run_speed(told.append)
