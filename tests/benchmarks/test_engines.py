@@ -50,7 +50,7 @@ def test_a_suite_of_which_a_node_is_killed_ends_with_the_same_table(tmp_path: Pa
         at_work = threading.Event()
 
         def kill() -> None:
-            at_work.wait(60)
+            at_work.wait(300)
             cluster.remove_node(second, allow_graceful=False)
 
         def tell(event: Event) -> None:
@@ -68,7 +68,7 @@ def test_a_suite_of_which_a_node_is_killed_ends_with_the_same_table(tmp_path: Pa
         killer.start()
         outcome = run_suite(suite, folder, workers=0, engine="ray", on_event=tell)
         assert at_work.is_set()
-        killer.join(60)
+        killer.join(120)
     there = write_report(suite, outcome, folder)
     assert [row["status"] for row in there["methods"]] == ["ok"] * 3
     assert figures(there) == figures(here)
