@@ -75,6 +75,8 @@ def bench(
                 "runs has: mbrl bench budget KEY=VALUE",
                 console.USAGE,
             )
+        if engine != "local":
+            console.fail("speed is measured on this machine: leave --engine out", console.USAGE)
         _speed(out or Path("runs") / suite, wanted, workers, fresh, as_json)
         return
     from mbrl_agents.benchmarks.suite import load_suite

@@ -82,7 +82,7 @@ def cluster_map(
         while waiting or running:
             while waiting and len(running) < ahead:
                 running.append(remote.remote(function, waiting.popleft()))
-            yield _value(ray, running.popleft())
+            yield _value(ray, running.popleft(), RETRIES + 1)
     finally:
         for ref in running:
             ray.cancel(ref, force=True)
@@ -155,7 +155,7 @@ class ClusterRollouts:
                     running[ref] = number, time.monotonic()
                 ready, _ = self._ray.wait(list(running), num_returns=1, timeout=1.0)
                 for ref in ready:
-                    done[running.pop(ref)[0]] = _value(self._ray, ref)
+                    done[running.pop(ref)[0]] = _value(self._ray, ref, self.attempts)
                 for number in self._late(running):
                     if tried[number] >= self.attempts:
                         raise RuntimeError(
@@ -214,7 +214,7 @@ def _in_workplace(
     return function(place, job)
 
 
-def _value(ray: Any, ref: Any) -> Any:
+def _value(ray: Any, ref: Any, attempts: int) -> Any:
     """A finished job's result, its failure in words of ours."""
     try:
         return ray.get(ref)
@@ -222,7 +222,7 @@ def _value(ray: Any, ref: Any) -> Any:
         raise RuntimeError(f"a job failed on the cluster:\n{error}") from error
     except ray.exceptions.RayError as error:
         raise RuntimeError(
-            f"the process of a job ended {RETRIES + 1} times on the cluster (killed, perhaps for "
+            f"the process of a job ended {attempts} times on the cluster (killed, perhaps for "
             f"lack of memory, or its node is gone): {type(error).__name__}"
         ) from error
 

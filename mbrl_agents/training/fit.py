@@ -179,8 +179,9 @@ class FitPhase(ModulePhase):
         done = self.updates + 1
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done / self.total))
         optimizer = self.optimizers["all"]
-        again = self.refit and self.refit_rate is not None
-        rate = self.refit_rate if again and self.refit_rate else self.learning_rate
+        rate = self.learning_rate
+        if self.refit and self.refit_rate is not None:
+            rate = self.refit_rate
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, done / warmup) * cosine
         self.module.train()

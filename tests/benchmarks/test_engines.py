@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from ray_nodes import two_nodes
+from typer.testing import CliRunner
 
 from mbrl_agents.benchmarks.engines import make_engine
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import Event, run_suite
 from mbrl_agents.benchmarks.suite import suite_from_dict
+from mbrl_agents.cli.main import app
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -74,6 +76,12 @@ def test_a_suite_of_which_a_node_is_killed_ends_with_the_same_table(tmp_path: Pa
     assert figures(there) == figures(here)
     logs = [path.read_text(encoding="utf-8") for path in (folder / "logs").glob("*.log")]
     assert any(log.count("# node ") > 1 for log in logs), "no job was lost with the node"
+
+
+def test_speed_is_measured_here_alone() -> None:
+    result = CliRunner().invoke(app, ["bench", "speed", "--engine", "ray"])
+    assert result.exit_code == 2
+    assert "leave --engine out" in result.stderr
 
 
 def test_engines_that_cannot_work_are_refused(tmp_path: Path) -> None:
