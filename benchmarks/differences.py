@@ -19,7 +19,8 @@ from .fields import check_known
 from .job import read_result
 from .plan import BenchmarkPlan, Cell, make_plan
 from .plots import slug
-from .suite import Suite, load_suite
+from .suite import Suite
+from .suite_files import load_suite
 
 LARGEST_FILM = 300_000
 """Bytes that a film may have."""

@@ -16,7 +16,8 @@ from typing import Any
 from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.data.files import write_text
 
-from .suite import STEPS_OF_DATA, noise_config
+from .suite import STEPS_OF_DATA
+from .suite_files import noise_config
 
 
 def main(arguments: list[str]) -> int:
@@ -82,12 +83,14 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
     spec = given["spec"]
     # Collections: one, or of a training on several tasks one per task.
-    steps, data = spec["steps"], tuple(str(folder / "data" / need) for need in given["needs"])
+    start, steps = spec.get("start"), spec["steps"]
+    collections = [need for need in given["needs"] if need != start]
+    data = tuple(str(folder / "data" / need) for need in collections)
     limit = spec.get("limit")
     if steps == STEPS_OF_DATA and limit is not None:
         steps = sum(map(len, read_run_episodes(data, spec["env_kwargs"], limit)))
     elif steps == STEPS_OF_DATA:
-        collected = [read_result(folder, need) for need in given["needs"]]
+        collected = [read_result(folder, need) for need in collections]
         assert all(collected), "the runner starts a job after those it needs"
         steps = sum(found["steps"] for found in collected if found is not None)
     every, episodes = spec.get("checks", (0, 100))
@@ -102,6 +105,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         limit=limit if spec["demonstrations"] else None,
         check_every=every,
         check_episodes=episodes,
+        start=None if start is None else str(folder / "models" / start),
     )
     info = train_run(run, folder / "models" / key)
     checks = folder / "models" / key / CHECKS_FILE

@@ -106,13 +106,13 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
 
     for env in suite.environments:
         rows = suite.rows(env)
-        teachers = _teachers(rows)
+        teachers = _teachers((*rows, *(row for row in suite.starts if row.runs_on(env))))
         for task, seed in itertools.product(suite.tasks or (None,), suite.seeds):
             place = _Place(suite, env, task)
             for row in rows:
                 training = None
                 if METHODS[row.method].train:
-                    training = _training(place, teachers[row.name], seed, add)
+                    training = _training(place, teachers, row, seed, add)
                 evaluations = tuple(add(job) for job in _evaluations(place, row, seed, training))
                 cells.append(Cell(row, env, task, seed, training, evaluations))
     return BenchmarkPlan(jobs, tuple(cells))
@@ -198,7 +198,11 @@ def _collection(place: _Place, row: Row) -> Job:
     return Job("collect", title, spec, cost=_COLLECTING, wide=True)
 
 
-def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
+def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add: Any) -> str:
+    row = teachers[row.name]
+    start: str | None = None
+    if row.start:
+        start = _training(place, teachers, place.suite.start_of(row, place.env), seed, add)
     recipe = METHODS[row.method]
     kwargs, places = place.env_kwargs(row), [place]
     if row.multitask:
@@ -230,6 +234,8 @@ def _training(place: _Place, row: Row, seed: int, add: Any) -> str:
         spec["checks"] = [row.check_every, place.suite.evaluation.episodes]
     if needs and row.episodes is not None and row.episodes < place.suite.data.episodes:
         spec["limit"] = row.episodes
+    if start is not None:
+        spec["start"], needs = start, (*needs, start)
     title = f"train {row.name}{place}, seed {seed}"
     key: str = add(Job("train", title, spec, needs, recipe.cost))
     return key

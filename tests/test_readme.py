@@ -73,7 +73,7 @@ def test_readme_code(tmp_path: Path, number: int) -> None:
 
 def test_suite_of_contributing_is_valid() -> None:
     from mbrl_agents.benchmarks.plan import make_plan
-    from mbrl_agents.benchmarks.suite import suite_from_dict
+    from mbrl_agents.benchmarks.suite_files import suite_from_dict
 
     suite = suite_from_dict(yaml.safe_load(blocks("CONTRIBUTING.md", "yaml")[0]))
     assert make_plan(suite).jobs

@@ -20,7 +20,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from mbrl_agents.benchmarks.runner import Event, Outcome, run_suite
 from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable, machine
-from mbrl_agents.benchmarks.suite import Suite, load_suite
+from mbrl_agents.benchmarks.suite import Suite
+from mbrl_agents.benchmarks.suite_files import load_suite
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.files import atomic, write_text
 from mbrl_agents.evaluation.rollouts import EpisodeRecord

@@ -10,30 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from mbrl_agents.agents.base import BaseAgent, Parts
+from mbrl_agents.agents.base import Parts
 from mbrl_agents.agents.experience import Collector, experience_folder
-from mbrl_agents.agents.saving import CHECKPOINT, LOG_FILE, append_rows, refuse_earlier, trim_rows
+from mbrl_agents.agents.saving import (
+    CHECKPOINT,
+    LOG_FILE,
+    append_rows,
+    read_saved,
+    refuse_earlier,
+    trim_rows,
+    weights_digest,
+)
+from mbrl_agents.agents.trained import TrainedAgent
 from mbrl_agents.config import resolve_config
-from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.env_workers import EnvFactory, rollouts_in
-from mbrl_agents.data.episode import Episode
-from mbrl_agents.protocols import ActingPhase, Batch
+from mbrl_agents.data.episode import Episode, alike, observation_shapes
+from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import AgentMethod
-from mbrl_agents.training.checkpoints import load_meta, load_tensors, under
+from mbrl_agents.training.checkpoints import load_meta
 from mbrl_agents.training.trainer import FIT, LEARN, Report, Trainer, check_identity
 
 ONLINE = "online"
 """Phase of the log in ``learn``, which counts environment steps."""
 
-UNTIED = ("log_every", "checkpoint_every", "threads", "compile")
-"""Training settings that a resumed run may change."""
 
-
-class Agent(BaseAgent):
+class Agent(TrainedAgent):
     """An agent around a learned world model.
 
     It takes what SB3's tools take and gives what they give: ``learn`` with callbacks, ``predict``
@@ -41,12 +45,6 @@ class Agent(BaseAgent):
     trains offline, on recorded episodes; ``learn`` on its own experience.  Arguments are those of
     `BaseAgent`.
     """
-
-    def _setup_model(self) -> None:
-        self.buffer: SequenceBuffer | None = None
-        self.trainer: Trainer | None = None
-        self._recorded = "no recorded episodes"
-        super()._setup_model()
 
     # -- offline ------------------------------------------------------------------------
 
@@ -85,12 +83,10 @@ class Agent(BaseAgent):
         if run is not None:
             refuse_earlier(run)
         self._ensure_logger(run)
-        self.buffer = buffer = self._new_buffer(episodes)
+        buffer = self._remember(episodes)
         acting = [p for p in self.algorithm.phases if isinstance(p, ActingPhase)]
         gathers = any(phase.gathers for phase in acting)
-        if buffer.recorded is not None:
-            self._recorded = f"recorded: {buffer.recorded.fingerprint()}"
-        elif not gathers:
+        if buffer.recorded is None and not gathers:
             raise ValueError("there are no episodes to learn from")
         own = None if run is None or not gathers else experience_folder(run, 1)
         buffer.record_into(1, own)
@@ -150,6 +146,40 @@ class Agent(BaseAgent):
         if run is not None:
             self.save_run(run, overrides)
         return self.metrics
+
+    def start_from(self, path: str | os.PathLike[str], episodes: Sequence[Episode] = ()) -> None:
+        """Take the weights of a saved agent, to go on from them with ``learn``.
+
+        It may be of another method, as long as it holds all modules of this one.  Where this
+        agent's settings build them in another shape, they do not fit.
+
+        Args:
+            path: a run folder, or a file `save` wrote.
+            episodes: recorded ones, which stay in the data of ``learn`` as if ``fit`` had been
+                given them.
+
+        Raises:
+            FileNotFoundError: when there is nothing at ``path``, or a module is missing there.
+            ValueError: when it saw other observations, took other actions, or its weights do not
+                fit.
+        """
+        saved = read_saved(path)
+        if not saved.facts["fitted"]:
+            raise ValueError(f"the agent in {path} was not trained: there is nothing to start from")
+        seen, shown = map(observation_shapes, (saved.observation_space, self.observation_space))
+        same = seen.keys() == shown.keys() and all(alike(seen[key], shown[key]) for key in shown)
+        if not same or saved.action_space != self.action_space:
+            raise ValueError(
+                f"the agent in {path} saw the observations {seen} and took the actions "
+                f"{saved.action_space}; this one sees {shown} and takes {self.action_space}"
+            )
+        saved.load_into(self.algorithm.modules)
+        self._remember(episodes)
+        self._recorded += f", weights of {weights_digest(saved)}"
+        self.trainer = self._new_trainer()
+        # What is loaded had its first turn in the run that it comes from: refits follow.
+        self.trainer.turns = dict.fromkeys(self.trainer.phases, 1)
+        self.fitted = True
 
     @contextmanager
     def _rollouts(
@@ -269,147 +299,12 @@ class Agent(BaseAgent):
             self.save_run(run)
         return self
 
-    def _save_online(self, run: Path, facts: dict[str, Any]) -> None:
-        assert self.buffer is not None
-        trainer, n_envs = self._trained(), self.buffer.own.n_envs
-        tensors, meta = self.buffer.save(experience_folder(run, n_envs))
-        trainer.stage = LEARN
-        identity = self._identity(LEARN, n_envs)
-        trainer.save(run / CHECKPOINT, identity, self._facts(facts), tensors, meta)
-        self.buffer.tidy()
-
     def _reset_environments(self) -> None:
         """Begin new episodes everywhere, by a seed that the number of steps decides."""
         assert self.env is not None
         words = np.random.SeedSequence([int(self.seed or 0), 2, self.num_timesteps])
         self.env.seed(int(words.generate_state(1)[0]))
         self._last_obs = self.env.reset()  # type: ignore[assignment]
-
-    # -- buffer, trainer, checkpoints ---------------------------------------------------
-
-    def _new_buffer(self, episodes: Sequence[Episode] = ()) -> SequenceBuffer:
-        return SequenceBuffer(
-            self.observation_space,
-            self.action_space,
-            recorded=episodes,
-            extras=self.algorithm.extras,
-            capacity=self.settings.replay_size,
-            label_successes=getattr(self.settings, "clone_successes", False),
-        )
-
-    def _new_trainer(self) -> Trainer:
-        return Trainer(self.algorithm, self.settings, seed=int(self.seed or 0))
-
-    def _trained(self) -> Trainer:
-        if self.trainer is None:
-            self.trainer = self._new_trainer()
-        return self.trainer
-
-    def _prepare(self, run: Path | None) -> SequenceBuffer:
-        """The buffer, kept between calls, recording into the run folder if there is one.
-
-        Raises:
-            ValueError: when its rings would not hold a training sequence.
-        """
-        assert self.env is not None
-        n_envs, settings = self.env.num_envs, self.settings
-        if settings.replay_size // n_envs <= settings.sequence_length:
-            raise ValueError(
-                f"{settings.replay_size} steps in {n_envs} rings hold no sequence of "
-                f"{settings.sequence_length} steps"
-            )
-        buffer = self.buffer = self.buffer or self._new_buffer()
-        folder = None if run is None else experience_folder(run, n_envs)
-        if run is not None:
-            refuse_earlier(run)
-        buffer.record_into(n_envs, folder)
-        if run is not None and not self._continues(run / CHECKPOINT):
-            buffer.tidy()
-        return buffer
-
-    @staticmethod
-    def _continues(file: Path) -> bool:
-        """Whether a file is the checkpoint of an interrupted ``learn``."""
-        return file.is_file() and load_meta(file).get("stage") == LEARN
-
-    def _identity(self, stage: str, n_envs: int = 1) -> str:
-        """What a checkpoint belongs to; how long, how fast and with which logs may change."""
-        tree = self.config.to_dict()
-        for name in UNTIED:
-            tree["training"].pop(name)
-        if stage == FIT:
-            tree.pop("planner", None)
-            tree.pop("objective", None)
-        return f"{stage}, {tree}, seed {self.seed}, {n_envs} environments, {self._recorded}"
-
-    def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **facts,
-            "num_timesteps": self.num_timesteps,
-            "training_seconds": self.training_seconds,
-            "metrics": self.metrics,
-            # What Stable-Baselines3 averages for `rollout/`.
-            "episodes": [
-                {key: float(entry[key]) for key in ("r", "l", "t") if key in entry}
-                for entry in self.ep_info_buffer or ()
-            ],
-            "successes": [bool(entry) for entry in self.ep_success_buffer or ()],
-        }
-
-    def _restore(self, file: Path, identity: str) -> dict[str, Any]:
-        """Go on from a checkpoint; returns the facts that were written with it."""
-        assert self.buffer is not None
-        trainer, buffer = self._trained(), self.buffer
-        facts, tensors, meta = trainer.restore(file, identity)
-        folder = None if meta is None else experience_folder(file.parent, buffer.own.n_envs)
-        buffer.restore(folder, tensors, meta)
-        buffer.tidy()
-        self.num_timesteps = int(facts["num_timesteps"])
-        self.training_seconds = float(facts["training_seconds"])
-        self.metrics = dict(facts["metrics"])
-        for found, name in (
-            (self.ep_info_buffer, "episodes"),
-            (self.ep_success_buffer, "successes"),
-        ):
-            if found is not None:
-                found.clear()
-                found.extend(facts[name])
-        return facts
-
-    def load_experience(self, folder: str | os.PathLike[str]) -> None:
-        """Read the own experience of a run folder, as `recordings` gives it.
-
-        Raises:
-            FileNotFoundError: where the folder has no checkpoint of ``learn``.
-        """
-        run = Path(folder)
-        if not self._continues(run / CHECKPOINT):
-            raise FileNotFoundError(
-                f"{run} keeps no experience of its own; give recorded episodes (--data FOLDER)"
-            )
-        tensors, meta = load_tensors(run / CHECKPOINT)
-        n_envs = len(meta["buffer"]["count"])
-        self.buffer = self._new_buffer()
-        self.buffer.record_into(n_envs, None)
-        found = under(tensors, "buffer/")
-        self.buffer.restore(experience_folder(run, n_envs), found, meta["buffer"])
-
-    def recordings(self, episodes: Sequence[Episode] = (), count: int = 8) -> list[Batch]:
-        """Episodes as a world model reads them, each a `Batch` of ``(N, ...)``.
-
-        Args:
-            episodes: those to read; without any the newest of own experience.
-            count: how many at most.
-        """
-        found = list(episodes)[:count]
-        if not found and self.buffer is not None:
-            found = self.buffer.newest(count)
-        if not found:
-            return []
-        recorded = self._new_buffer(found).recorded
-        assert recorded is not None
-        every = torch.arange(len(found))
-        return [recorded.whole(number[None])[0] for number in every]
 
     def _log(self, trainer: Trainer, run: Path | None) -> None:
         row = trainer.take_metrics()
@@ -419,9 +314,6 @@ class Agent(BaseAgent):
         self._log_rollouts()
         if run is not None and row:
             append_rows(run / LOG_FILE, ONLINE, {"step": float(self.num_timesteps), **row})
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "buffer", "trainer", "algorithm", "parts"]
 
 
 def make_model_based(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -122,6 +123,15 @@ def write_run(folder: Path, saved: SavedAgent, overrides: Sequence[str] = ()) ->
             temporary.write_bytes(data)
     lines = "".join(f"- {json.dumps(item)}\n" for item in overrides) or "[]\n"
     write_text(folder / OVERRIDES_FILE, lines)
+
+
+def weights_digest(saved: SavedAgent) -> str:
+    """A short name for weights: equal weights, equal names."""
+    found = hashlib.sha256()
+    for name, tensors in sorted(saved.weights.items()):
+        found.update(name.encode())
+        found.update(_weights(tensors))
+    return found.hexdigest()[:12]
 
 
 def zip_bytes(saved: SavedAgent) -> bytes:

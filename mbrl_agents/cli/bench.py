@@ -79,7 +79,7 @@ def bench(
             console.fail("speed is measured on this machine: leave --engine out", console.USAGE)
         _speed(out or Path("runs") / suite, wanted, workers, fresh, as_json)
         return
-    from mbrl_agents.benchmarks.suite import load_suite
+    from mbrl_agents.benchmarks.suite_files import load_suite
 
     with console.usage():
         loaded = load_suite(suite, overrides or [], wanted)

@@ -28,7 +28,8 @@ def train(
         Path | None, typer.Option(help="Run folder [default: runs/METHOD-SEED].")
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Gymnasium id [default: that of the data].")
+        str | None,
+        typer.Option(help="Gymnasium id [default: that of the run in --from, else of the data]."),
     ] = None,
     task: Annotated[
         str | None,
@@ -38,6 +39,14 @@ def train(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Environment steps of own experience.")] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run folder whose weights and settings it goes on from with its own experience; "
+            "what that run learned from stays in the data only if --data names it again.",
+        ),
+    ] = None,
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Use only the first so many of the data, per task.")
     ] = None,
@@ -74,14 +83,15 @@ def train(
     mbrl train simple-policy-cem --data data/all --task all
     mbrl train world-models --env CarRacing-v3 --workers 2
     mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
+    mbrl train simple-cem --from runs/first --data data/bowl --steps 20000
     """
     recipe = console.check_method(method)
     others, taken = console.split_overrides(overrides, "env")
     if not recipe.train:
         console.fail(f"{method} is a reference policy: there is nothing to train", console.USAGE)
-    if env is None and data is None:
+    if env is None and data is None and start is None:
         console.fail("say what to train on: --data FOLDER, or --env ID", console.USAGE)
-    if recipe.demonstrations and data is None:
+    if recipe.demonstrations and data is None and start is None:
         console.fail(
             f"{method} learns from recorded episodes: give --data FOLDER "
             "(`mbrl collect FOLDER` records some)",
@@ -97,9 +107,15 @@ def train(
 
     from mbrl_agents.config import resolve_config
 
+    if start is not None and steps == 0:
+        console.fail("--from goes on with the run's own experience: give --steps", console.USAGE)
     with console.usage():
+        if start is not None:
+            from mbrl_agents.runs.starting import settings_of_start
+
+            others = [*settings_of_start(start, method), *others]
         config = resolve_config(method, others)
-        env_id, env_kwargs = _environment(data, env, task, taken["env"])
+        env_id, env_kwargs = _environment(data, env, task, taken["env"], start)
 
     from mbrl_agents.runs.spec import RunSpec
     from mbrl_agents.runs.training import train_run
@@ -116,6 +132,7 @@ def train(
         data=None if data is None else str(data),
         steps=steps,
         limit=episodes,
+        start=None if start is None else str(start),
     )
     with console.failures(), console.progress(method) as update:
         terminal = sys.stderr.isatty()
@@ -150,12 +167,21 @@ def train(
 
 
 def _environment(
-    data: Path | None, env: str | None, task: str | None, own: dict[str, Any]
+    data: Path | None,
+    env: str | None,
+    task: str | None,
+    own: dict[str, Any],
+    start: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The environment asked for, or the one the data come from; ``own`` is given for it."""
+    """The environment asked for, that of the run it starts from, or the one the data come from.
+
+    Args:
+        own: keywords given for it.
+    """
     from mbrl_agents.data.dataset import read_infos
     from mbrl_agents.envs.registration import defaults
     from mbrl_agents.runs.data import check_tasks, env_of_data
+    from mbrl_agents.runs.spec import RunInfo
     from mbrl_agents.runs.tasks import ALL_TASKS
     from mbrl_agents.runs.training import refuse_test_states
 
@@ -163,7 +189,10 @@ def _environment(
     kwargs: dict[str, Any] = {}
     if data is None and env is not None:
         kwargs = dict(defaults(env).kwargs)
-    if data is not None and env is None:
+    if start is not None and env is None:
+        known = RunInfo.read(start).spec
+        env_id, kwargs = known.env_id, dict(known.env_kwargs)
+    elif data is not None and env is None:
         chosen = task
         if task is None and "task" in own:
             chosen = ALL_TASKS if own["task"] is None else own["task"]

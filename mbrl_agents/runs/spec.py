@@ -29,6 +29,7 @@ class RunSpec:
         check_every: environment steps between checks, see `mbrl_agents.evaluation.checks`; 0 for
             none.
         check_episodes: episodes of each check.
+        start: folder of the run whose weights this one goes on from; None for fresh weights.
     """
 
     method: str
@@ -42,6 +43,7 @@ class RunSpec:
     data_episodes: int | None = None
     check_every: int = 0
     check_episodes: int = 100
+    start: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps({**asdict(self), "env_kwargs": dict(self.env_kwargs)}))
@@ -63,7 +65,7 @@ class RunInfo:
         train_seconds: wall time of learning, all its own environment steps included, and those of
             interrupted attempts that it went on from.
         env_steps: environment steps learned from: those of the data and its own, as many as were
-            really taken.
+            really taken.  Both count those of the run that it started from.
         metrics: the last metrics of training by name.
         algorithm: Stable-Baselines3's class of a baseline.
         conditions: of the environment, see `mbrl_agents.data.conditions`; None where it tells none.

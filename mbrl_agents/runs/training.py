@@ -33,6 +33,7 @@ from mbrl_agents.names import lookup, resolve
 from mbrl_agents.registry import METHODS, Method
 from mbrl_agents.runs.data import count_run_episodes, read_run_episodes
 from mbrl_agents.runs.spec import BASELINE_FILE, RUN_FILE, RunInfo, RunSpec, difference
+from mbrl_agents.runs.starting import check_start
 from mbrl_agents.training.checkpoints import atomic, write_text
 
 ELAPSED_FILE = "elapsed.json"
@@ -118,12 +119,16 @@ def train_run(
                 f"{folder} holds another run ({different}); use another folder or train afresh"
             )
         return info
+    if spec.start is not None:
+        check_start(spec.start, spec.method)
+        if spec.steps == 0:
+            raise ValueError("a run that starts from another one learns from own steps: give some")
     if spec.data is None and spec.steps == 0 and not recipe.gathers:
         raise ValueError(f"{spec.method} needs episodes to learn from or environment steps")
     env = Monitor(make_env(spec.env_id, spec.env_kwargs))
     try:
         episodes = _episodes(spec, env)
-        if recipe.demonstrations and not episodes:
+        if recipe.demonstrations and not episodes and spec.start is None:
             raise ValueError(f"{spec.method} learns from recorded episodes: give their folder")
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:
@@ -139,7 +144,7 @@ def train_run(
     finally:
         env.close()
     seconds = round(clock.seconds, 1)
-    info = RunInfo(spec=spec, train_seconds=seconds, conditions=conditions, **found)
+    info = _with_start(RunInfo(spec=spec, train_seconds=seconds, conditions=conditions, **found))
     info.write(folder)
     clock.file.unlink(missing_ok=True)
     if not spec.steps:
@@ -179,7 +184,9 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
     """
     agent: Agent = work.make()
     names, steps = list(work.spec.overrides), work.spec.steps
-    if work.episodes or not steps:
+    if work.spec.start is not None:
+        agent.start_from(work.spec.start, work.episodes)
+    elif work.episodes or not steps:
         agent.fit(
             work.episodes,
             folder=work.folder,
@@ -196,6 +203,21 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
         "env_steps": agent.num_timesteps + sum(map(len, work.episodes)),
         "metrics": agent.metrics,
     }
+
+
+def _with_start(info: RunInfo) -> RunInfo:
+    """Steps and time of the run that this one started from, which they learned from as well."""
+    if info.spec.start is None:
+        return info
+    start = RunInfo.read(info.spec.start)
+    again = 0
+    if info.spec.folders == start.spec.folders and info.spec.limit == start.spec.limit:
+        again = start.env_steps - start.spec.steps  # the same recorded episodes
+    return replace(
+        info,
+        env_steps=info.env_steps + start.env_steps - again,
+        train_seconds=round(info.train_seconds + start.train_seconds, 1),
+    )
 
 
 def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mbrl_agents.benchmarks.fields import read_yaml
-from mbrl_agents.benchmarks.suite import load_suite
+from mbrl_agents.benchmarks.suite_files import load_suite
 from mbrl_agents.cli.main import app
 
 START = """name: t

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mbrl_agents.benchmarks.differences import _write_small, choose, film, find_differences
 from mbrl_agents.benchmarks.runner import run_suite
-from mbrl_agents.benchmarks.suite import suite_from_dict
+from mbrl_agents.benchmarks.suite_files import suite_from_dict
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "film_differences.py"
 STUCK = "expert (stuck)"

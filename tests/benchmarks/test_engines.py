@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mbrl_agents.benchmarks.engines import make_engine
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import Event, run_suite
-from mbrl_agents.benchmarks.suite import suite_from_dict
+from mbrl_agents.benchmarks.suite_files import suite_from_dict
 from mbrl_agents.cli.main import app
 
 pytest.importorskip("ray")

@@ -17,7 +17,8 @@ import yaml
 from mbrl_agents.benchmarks.job import stop
 from mbrl_agents.benchmarks.report import _notes, write_report
 from mbrl_agents.benchmarks.runner import Event, Outcome, run_suite
-from mbrl_agents.benchmarks.suite import Suite, suite_from_dict
+from mbrl_agents.benchmarks.suite import Suite
+from mbrl_agents.benchmarks.suite_files import suite_from_dict
 from mbrl_agents.data.collect import Collection, collect_to_folder
 from mbrl_agents.data.dataset import count_episodes
 from mbrl_agents.data.episode import Episode
@@ -162,7 +163,7 @@ def test_a_stopped_benchmark_leaves_no_process(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from mbrl_agents.benchmarks.runner import run_suite\n"
-        "from mbrl_agents.benchmarks.suite import load_suite\n"
+        "from mbrl_agents.benchmarks.suite_files import load_suite\n"
         "run_suite(load_suite(sys.argv[1]), sys.argv[2], workers=2)\n"
     )
     own = tmp_path / "toy.yaml"

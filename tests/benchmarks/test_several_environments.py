@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from mbrl_agents.benchmarks.plan import make_plan
 from mbrl_agents.benchmarks.report import _row_summary, markdown, write_report
 from mbrl_agents.benchmarks.runner import Outcome, run_suite
-from mbrl_agents.benchmarks.suite import Suite, suite_from_dict
+from mbrl_agents.benchmarks.suite import Suite
+from mbrl_agents.benchmarks.suite_files import suite_from_dict
 from mbrl_agents.cli.main import app
 from mbrl_agents.evaluation.learning_curve import CURVE_FILE, read_curve
 

@@ -13,7 +13,7 @@ import yaml
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import run_suite
-from mbrl_agents.benchmarks.suite import load_suite, suite_from_dict
+from mbrl_agents.benchmarks.suite_files import load_suite, suite_from_dict
 
 QUICK = ["training.model_steps=10", "training.policy_steps=10"]
 EACH = {"method": "simple-policy", "overrides": QUICK}
@@ -148,3 +148,64 @@ def test_a_methods_name_chooses_all_of_its_rows_but_a_rows_own_name_only_that_ro
     assert chosen(["random", ALL, few], "simple-policy") == names
     assert chosen(["random", ALL, few], names[1]) == names[1:]
     assert chosen(["random", EACH, ALL], "simple-policy") == ["simple-policy"]
+
+
+OWN = {
+    "method": "simple-cem",
+    "start": "simple-policy-cem (all tasks)",
+    "steps": 40,
+    "multitask": True,
+    "overrides": [QUICK[0], "training.round_steps=20", "training.refit_steps=2"],
+}
+BOTH = {"method": "simple-policy-cem", "multitask": True, "overrides": QUICK}
+
+
+def test_a_row_goes_on_from_the_training_of_another_one() -> None:
+    plan = plan_of(methods=[BOTH, OWN])
+    first, own = (str(cell.training) for cell in plan.cells[:2])
+    training = plan.jobs[own]
+    assert training.spec["start"] == first
+    assert set(training.needs) == {first, *jobs(plan, "collect")}
+    # A weights' row that learns with other settings is another start.
+    other = plan_of(methods=[{**BOTH, "overrides": ["training.model_steps=11"]}, OWN])
+    assert own not in other.jobs
+
+
+def test_a_row_that_is_not_shown_is_trained_for_another_to_start_from(tmp_path: Path) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump({**SUITE, "methods": ["random", BOTH, OWN]}), "utf-8")
+    suite = load_suite(str(file), methods=["simple-cem"])
+    assert [row.name for row in suite.methods] == ["simple-cem (all tasks)"]
+    assert [row.name for row in suite.starts] == ["simple-policy-cem (all tasks)"]
+    assert suite_from_dict(suite.to_dict()) == suite
+    plan, whole = make_plan(suite), plan_of(methods=["random", BOTH, OWN])
+    assert plan.jobs.keys() < whole.jobs.keys()
+    assert len(jobs(plan, "train")) == 2
+    assert {job.spec["method"] for job in jobs(plan, "evaluate").values()} == {"simple-cem"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([OWN], "start of simple-cem"),
+        ([BOTH, {**OWN, "steps": 0}], "give steps"),
+        ([BOTH, {**OWN, "multitask": False}], "needs its multitask"),
+        ([BOTH, {**OWN, "episodes": 1}], "needs its episodes"),
+        ([BOTH, {**OWN, "overrides": ["world_model.hidden=[8]"]}], "settings of world_model"),
+        ([{**BOTH, **OWN, "label": "a", "start": "b"}, {**OWN, "label": "b", "start": "a"}], "has"),
+        ([BOTH, {**OWN, "method": "sb3-sac", "overrides": []}], "cannot start"),
+    ],
+)
+def test_a_start_that_is_of_no_use_is_refused(rows: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(methods=rows)
+
+
+@pytest.mark.slow
+def test_own_steps_after_another_rows_training(tmp_path: Path) -> None:
+    suite = suite_from_dict({**SUITE, "methods": [BOTH, OWN]})
+    summary = write_report(suite, run_suite(suite, tmp_path, workers=2), tmp_path)
+    rows = {row["method"]: row for row in summary["methods"]}
+    assert [row["status"] for row in rows.values()] == ["ok", "ok"]
+    first, own = rows.values()
+    assert own["env_steps"] == first["env_steps"] + 40

@@ -13,7 +13,7 @@ from mbrl_agents import config
 from mbrl_agents.benchmarks import plan as planning
 from mbrl_agents.benchmarks import table
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
-from mbrl_agents.benchmarks.suite import SUITES_FOLDER, load_suite, suite_from_dict
+from mbrl_agents.benchmarks.suite_files import SUITES_FOLDER, load_suite, suite_from_dict
 
 BASE: dict[str, Any] = {
     "name": "test",

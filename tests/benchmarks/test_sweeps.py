@@ -14,7 +14,7 @@ from mbrl_agents.benchmarks.conditions import condition_text
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import run_suite
-from mbrl_agents.benchmarks.suite import load_suite, suite_from_dict
+from mbrl_agents.benchmarks.suite_files import load_suite, suite_from_dict
 from mbrl_agents.benchmarks.sweeps import series_of
 
 QUICK = ["training.model_steps=10", "training.policy_steps=10", "planner.horizon=2"]

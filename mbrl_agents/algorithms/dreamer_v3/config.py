@@ -69,6 +69,9 @@ class DreamerV3Config:
             from the ends of successful episodes.
         trace: lambda of those differences, in [0, 1]: 0 looks one step ahead, 1 to the sequence's
             end.
+        own_failures: whether steps to go are learned from the agent's own failed episodes too,
+            which teaches how long the agent takes; without, how long a demonstrator takes: own
+            experience then corrects what the model predicts, and not what that is worth.
         slow_rate: share of the head that its slow copy takes over in a gradient step.
         steps_expectile: in (0, 1); 0.5 fits the mean steps to go, less leans towards what went
             well from there (Kostrikov et al. 2022).
@@ -116,6 +119,7 @@ class DreamerV3Config:
     failures_count: bool = False
     bootstrap: bool = False
     trace: float = 0.8
+    own_failures: bool = True
     slow_rate: float = 0.02
     steps_expectile: float = 0.5
     dtype: str = "float32"

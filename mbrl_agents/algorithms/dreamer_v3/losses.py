@@ -59,6 +59,8 @@ def losses(
     if config.progress:
         target = _steps_target(model, batch, features)
         known, target = target.isfinite(), target.nan_to_num(0.0)
+        if not config.own_failures:
+            known &= batch.steps_to_go.isfinite() | batch.label.isfinite().all(-1)
         guess = TwoHot(model.progress(features))
         tau = config.steps_expectile
         lean = torch.where(guess.mean.detach() < target, 2 * tau, 2 * (1 - tau))

@@ -34,6 +34,24 @@ def test_failures_are_learned_from_only_where_it_bootstraps(failed):
         assert (loss > 0).item() is bootstrap
 
 
+def test_own_failures_may_teach_dynamics_alone(failed):
+    model = make_world_model(
+        "dreamer_v3", SPACE, ACTIONS, **TINY, bootstrap=True, own_failures=False
+    )
+
+    def progress(batch):
+        return model.compute_loss(batch).metrics["progress"].item()
+
+    shown = progress(failed)  # by a demonstrator, whose labels they carry
+    unlabelled = torch.full_like(failed.label, torch.nan)
+    own = replace(failed, label=unlabelled)
+    assert shown > 0
+    assert progress(own) == 0
+    # Of its own episodes those that succeed still count.
+    ends = torch.arange(failed.mask.shape[1], 0, -1.0).expand(failed.mask.shape)
+    assert progress(replace(own, steps_to_go=ends)) > 0
+
+
 def test_the_slow_copy_follows_in_training_alone_and_is_never_trained(failed):
     model = make_world_model("dreamer_v3", SPACE, ACTIONS, **TINY, bootstrap=True, slow_rate=0.5)
     assert not any(p.requires_grad for p in model.slow_progress.parameters())

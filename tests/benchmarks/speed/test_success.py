@@ -14,7 +14,8 @@ from mbrl_agents.benchmarks.runner import Outcome
 from mbrl_agents.benchmarks.speed import runner, success
 from mbrl_agents.benchmarks.speed.rows import SpeedRow, Unavailable
 from mbrl_agents.benchmarks.speed.success import GUIDED, RANDOM, Point
-from mbrl_agents.benchmarks.suite import Suite, load_suite, suite_from_dict
+from mbrl_agents.benchmarks.suite import Suite
+from mbrl_agents.benchmarks.suite_files import load_suite, suite_from_dict
 
 PLANNING = ["planner.samples=12", "training.model_steps=30", "training.policy_steps=30"]
 ROWS: list[dict[str, Any]] = [
