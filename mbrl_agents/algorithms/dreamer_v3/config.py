@@ -72,6 +72,10 @@ class DreamerV3Config:
         own_failures: whether steps to go are learned from the agent's own failed episodes too,
             which teaches how long the agent takes; without, how long a demonstrator takes: own
             experience then corrects what the model predicts, and not what that is worth.
+        unroll: steps that are imagined along recorded actions in training, so that what a planner
+            imagines is worth what was reached; 0 for none, as in the original.
+        unroll_starts: states of each sequence that this starts from.
+        unroll_weight: of its losses beside those of recorded states.
         slow_rate: share of the head that its slow copy takes over in a gradient step.
         steps_expectile: in (0, 1); 0.5 fits the mean steps to go, less leans towards what went
             well from there (Kostrikov et al. 2022).
@@ -120,6 +124,9 @@ class DreamerV3Config:
     bootstrap: bool = False
     trace: float = 0.8
     own_failures: bool = True
+    unroll: int = 0
+    unroll_starts: int = 2
+    unroll_weight: float = 1.0
     slow_rate: float = 0.02
     steps_expectile: float = 0.5
     dtype: str = "float32"
@@ -143,6 +150,11 @@ class DreamerV3Config:
             raise ValueError(
                 "trace must lie in [0, 1] and steps_expectile in (0, 1), got "
                 f"{self.trace} and {self.steps_expectile}"
+            )
+        if self.unroll < 0 or self.unroll_starts < 1 or self.unroll_weight < 0:
+            raise ValueError(
+                "unroll and unroll_weight must not be negative, and unroll_starts at least 1, got "
+                f"{self.unroll}, {self.unroll_weight} and {self.unroll_starts}"
             )
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")

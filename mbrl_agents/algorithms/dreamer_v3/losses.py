@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mbrl_agents.algorithms.dreamer_v3.rssm import State
+from mbrl_agents.algorithms.dreamer_v3.unroll import unrolled
 from mbrl_agents.nn.categorical import kl_divergence
 from mbrl_agents.nn.returns import lambda_steps
 from mbrl_agents.nn.symlog import TwoHot
@@ -21,7 +23,7 @@ def losses(
     model: DreamerV3Model,
     batch: Batch,
     obs: Observation | None,
-    features: Tensor,
+    states: State,
     posterior: Tensor,
     prior: Tensor,
     generator: torch.Generator | None,
@@ -33,12 +35,13 @@ def losses(
         batch: ``(B, T, ...)``.
         obs: its observations as the model reads them, ``(B T, ...)``; None where they were encoded
             before, and are not to be drawn.
-        features: ``(B, T, F)`` of the posterior's states, with their gradient.
+        states: ``(B, T, ...)`` of the posterior, with their gradient.
         posterior, prior: log-probabilities ``(B, T, G, n)``.
         generator: draws the images that are decoded; None decodes all.
     """
     config = model.config
     seen = batch.mask.float()
+    features = model.rssm.features(states)
     parts: dict[str, tuple[Tensor, float]] = {}
     if obs is not None:
         drawn = _drawn(model, seen.numel(), generator)
@@ -58,14 +61,15 @@ def losses(
     parts["continue"] = mean(ends, seen), config.continue_weight
     if config.progress:
         target = _steps_target(model, batch, features)
-        known, target = target.isfinite(), target.nan_to_num(0.0)
         if not config.own_failures:
-            known &= batch.steps_to_go.isfinite() | batch.label.isfinite().all(-1)
-        guess = TwoHot(model.progress(features))
-        tau = config.steps_expectile
+            taught = batch.steps_to_go.isfinite() | batch.label.isfinite().all(-1)
+            target = torch.where(taught, target, torch.nan)
+        guess, tau = TwoHot(model.progress(features)), config.steps_expectile
         lean = torch.where(guess.mean.detach() < target, 2 * tau, 2 * (1 - tau))
-        off = guess.loss(target) * lean
-        parts["progress"] = mean(off, seen * known), config.progress_weight
+        off = guess.loss(target.nan_to_num(0.0)) * lean
+        parts["progress"] = mean(off, seen * target.isfinite()), config.progress_weight
+    if config.unroll:
+        parts |= unrolled(model, batch, states, posterior, generator)
     if config.imitation_weight:
         shown = batch.label.isfinite().all(-1)
         label = torch.where(shown[..., None], batch.label, 0.0)

@@ -292,7 +292,7 @@ class DreamerV3Model(nn.Module):
             )
             prior = self.rssm.prior_log_probs(states["deter"])
             features = self.rssm.features(states)
-            parts = losses(self, batch, obs, features, posterior, prior, generator)
+            parts = losses(self, batch, obs, states, posterior, prior, generator)
         metrics = {name: value.detach() for name, (value, _) in parts.items()}
         total = torch.stack([value * weight for value, weight in parts.values()]).sum()
         with torch.no_grad():

@@ -93,12 +93,12 @@ def test_the_own_suite_trains_once_on_what_the_quick_comparison_uses() -> None:
     suite, quick = load_suite(success.SUITE), load_suite("quick")
     jobs = make_plan(suite).jobs
     kinds = [job.kind for job in jobs.values()]
-    assert (kinds.count("collect"), kinds.count("train")) == (1, 1)
+    assert (kinds.count("collect"), kinds.count("train")) == (2, 1)
     # Down to the same jobs: what the quick comparison has trained needs no other training.
     assert {key for key, job in jobs.items() if job.kind != "evaluate"} <= set(
         make_plan(quick).jobs
     )
-    for name in ("env", "tasks", "env_kwargs", "seeds", "data", "evaluation"):
+    for name in ("env", "tasks", "multitask", "env_kwargs", "seeds", "data", "evaluation"):
         assert getattr(suite, name) == getattr(quick, name)
     budgets = [(row.method, row.overrides) for row in suite.methods]
     assert len(budgets) == 8
