@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.episode import Episode, check_spaces
@@ -187,7 +188,12 @@ def _stack(entries: Sequence[Any]) -> Any:
     return np.stack(entries)
 
 
+NATURE_CNN = 36
+"""Pixels a side that the three convolutions of Stable-Baselines3's CnnPolicy need at least."""
+
+
 def _policy_name(env: Any) -> str:
+    """The policy for an environment's observations; images too small for its CNN are flattened."""
     if isinstance(env, str):
         import gymnasium
 
@@ -196,7 +202,11 @@ def _policy_name(env: Any) -> str:
         probe.close()
     else:
         space = env.observation_space
-    return "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy"
+    if is_image_space(space) and sorted(space.shape)[1] >= NATURE_CNN:
+        return "CnnPolicy"
+    return "MlpPolicy"
 
 
 __all__ = [

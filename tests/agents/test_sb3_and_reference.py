@@ -53,6 +53,17 @@ def test_box_observations_and_scaled_actions():
         mbrl_agents.make_agent("sb3-sac", "Pendulum-v1", baseline={"netarch": [16]})
 
 
+@pytest.mark.parametrize(("size", "extractor"), [(64, "NatureCNN"), (32, "FlattenExtractor")])
+def test_images_are_read_by_convolutions_where_they_are_large_enough(size, extractor):
+    env = gymnasium.make("mbrl/Catch-v0", size=size)
+    settings = {"n_steps": 16, "batch_size": 16, "net_arch": [16]}
+    model = mbrl_agents.make_agent("sb3-ppo", env, baseline=settings)
+    assert type(model.policy.features_extractor).__name__ == extractor
+    model.learn(16)
+    obs, _ = env.reset(seed=0)
+    assert env.action_space.contains(int(model.predict(obs)[0]))
+
+
 def test_random_actions_follow_the_seed():
     env = gymnasium.make(TOY)
     obs, _ = env.reset(seed=0)
