@@ -212,7 +212,7 @@ def _with_start(info: RunInfo) -> RunInfo:
     start = RunInfo.read(info.spec.start)
     again = 0
     if info.spec.folders == start.spec.folders and info.spec.limit == start.spec.limit:
-        again = start.env_steps - start.spec.steps  # the same recorded episodes
+        again = info.env_steps - info.spec.steps  # the same recorded episodes
     return replace(
         info,
         env_steps=info.env_steps + start.env_steps - again,

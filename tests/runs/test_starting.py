@@ -75,8 +75,10 @@ def test_refits_go_on_from_these_weights_and_the_recorded_episodes(start, data, 
     # Three gradient steps: a model of fresh weights would be elsewhere altogether.
     for name in changed:
         assert (here[name] - there[name]).abs().max() < 0.05, name
-    # Its episodes are those of the start, which are counted once.
+    # Its episodes are those of the start, which are counted once, here and in what follows it.
     assert info.env_steps == RunInfo.read(start).env_steps + 40
+    third = train_run(spec_of(tmp_path, data), tmp_path / "third")
+    assert third.env_steps == info.env_steps + 20
 
 
 def test_an_interrupted_one_ends_like_one_that_was_not(start, data, tmp_path, monkeypatch):
