@@ -204,7 +204,7 @@ def _policy_name(env: Any) -> str:
         space = env.observation_space
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy"
-    if is_image_space(space) and sorted(space.shape)[1] >= NATURE_CNN:
+    if is_image_space(space) and sorted(space.shape or ())[1] >= NATURE_CNN:
         return "CnnPolicy"
     return "MlpPolicy"
 
