@@ -27,7 +27,7 @@ from mbrl_agents.agents.saving import (
 from mbrl_agents.agents.trained import TrainedAgent
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.env_workers import EnvFactory, rollouts_in
-from mbrl_agents.data.episode import Episode, alike, observation_shapes
+from mbrl_agents.data.episode import Episode, observation_shapes, same_observations
 from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import AgentMethod
 from mbrl_agents.training.checkpoints import load_meta
@@ -166,9 +166,9 @@ class Agent(TrainedAgent):
         saved = read_saved(path)
         if not saved.facts["fitted"]:
             raise ValueError(f"the agent in {path} was not trained: there is nothing to start from")
-        seen, shown = map(observation_shapes, (saved.observation_space, self.observation_space))
-        same = seen.keys() == shown.keys() and all(alike(seen[key], shown[key]) for key in shown)
+        same = same_observations(saved.observation_space, self.observation_space)
         if not same or saved.action_space != self.action_space:
+            seen, shown = map(observation_shapes, (saved.observation_space, self.observation_space))
             raise ValueError(
                 f"the agent in {path} saw the observations {seen} and took the actions "
                 f"{saved.action_space}; this one sees {shown} and takes {self.action_space}"

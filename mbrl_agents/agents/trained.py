@@ -21,6 +21,9 @@ from mbrl_agents.training.trainer import FIT, LEARN, Trainer
 UNTIED = ("log_every", "checkpoint_every", "threads", "compile")
 """Training settings that a resumed run may change."""
 
+NOTHING_RECORDED = "no recorded episodes"
+"""What a checkpoint says of an agent that was given none."""
+
 
 class TrainedAgent(BaseAgent):
     """An agent with a buffer and a trainer, made when they are first needed."""
@@ -28,7 +31,7 @@ class TrainedAgent(BaseAgent):
     def _setup_model(self) -> None:
         self.buffer: SequenceBuffer | None = None
         self.trainer: Trainer | None = None
-        self._recorded = "no recorded episodes"
+        self._recorded = NOTHING_RECORDED
         super()._setup_model()
 
     def _new_buffer(self, episodes: Sequence[Episode] = ()) -> SequenceBuffer:
@@ -44,6 +47,7 @@ class TrainedAgent(BaseAgent):
     def _remember(self, episodes: Sequence[Episode]) -> SequenceBuffer:
         """A new buffer, with recorded episodes that checkpoints depend on."""
         self.buffer = buffer = self._new_buffer(episodes)
+        self._recorded = NOTHING_RECORDED
         if buffer.recorded is not None:
             self._recorded = f"recorded: {buffer.recorded.fingerprint()}"
         return buffer

@@ -94,6 +94,12 @@ def alike(recorded: tuple[int, ...] | None, shown: tuple[int, ...]) -> bool:
     return shown in ((channels, height, width), (width, channels, height))
 
 
+def same_observations(first: spaces.Space, second: spaces.Space) -> bool:
+    """Whether two spaces show the same observations, but for the place of images' channels."""
+    seen, shown = observation_shapes(first), observation_shapes(second)
+    return seen.keys() == shown.keys() and all(alike(seen[key], shown[key]) for key in shown)
+
+
 def observation_shapes(space: spaces.Space) -> dict[str, tuple[int, ...]]:
     """Shape of each observation by key; a plain one has the key "obs"."""
     entries = space.spaces if isinstance(space, spaces.Dict) else {"obs": space}

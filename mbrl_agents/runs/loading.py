@@ -11,7 +11,7 @@ import gymnasium
 
 from mbrl_agents.config import MethodConfig, resolve_config
 from mbrl_agents.data.collect import Predictor
-from mbrl_agents.data.episode import alike, observation_shapes
+from mbrl_agents.data.episode import observation_shapes, same_observations
 from mbrl_agents.names import lookup, resolve
 from mbrl_agents.registry import METHODS, AgentMethod, Method
 from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
@@ -99,7 +99,7 @@ def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
     """
     shown = observation_shapes(env.observation_space)
     seen = observation_shapes(model.observation_space)
-    if shown.keys() != seen.keys() or not all(alike(seen[key], shown[key]) for key in shown):
+    if not same_observations(model.observation_space, env.observation_space):
         hint = f"; {ONE_HOT}=True may show its task" if TASK in seen.keys() - shown.keys() else ""
         raise ValueError(
             f"the run in {folder} was trained on the observations {seen}, but this environment "

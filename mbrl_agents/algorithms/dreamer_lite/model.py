@@ -14,6 +14,7 @@ from mbrl_agents.algorithms.dreamer_lite.config import DreamerLiteConfig
 from mbrl_agents.data.spaces import action_size, vector_layout
 from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.dense import dense_head
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout
 
@@ -204,10 +205,10 @@ class DreamerLiteModel(nn.Module):
             outcome[..., 1], batch.terminal[:, 1:].float(), reduction="none"
         )
         parts = {
-            "decode": (_mean(decoded, known), config.decode_scale),
-            "kl": (_mean(torch.stack(kls, 1), weight), config.kl_scale),
-            "reward": (_mean(off, weight), config.reward_scale),
-            "end": (_mean(ends, weight), config.end_scale),
+            "decode": (weighted_mean(decoded, known), config.decode_scale),
+            "kl": (weighted_mean(torch.stack(kls, 1), weight), config.kl_scale),
+            "reward": (weighted_mean(off, weight), config.reward_scale),
+            "end": (weighted_mean(ends, weight), config.end_scale),
         }
         loss = torch.stack([value * scale for value, scale in parts.values()]).sum()
         metrics = {name: value.detach() for name, (value, _) in parts.items()}
@@ -236,11 +237,6 @@ def _kl(mean: Tensor, std: Tensor, other_mean: Tensor, other_std: Tensor) -> Ten
     ratio = (std / other_std).square()
     gap = ((mean - other_mean) / other_std).square()
     return 0.5 * (ratio + gap - 1.0 - ratio.log()).sum(-1)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 __all__ = ["DreamerLiteModel", "Learned", "State"]

@@ -16,6 +16,7 @@ from mbrl_agents.data.spaces import action_size, observation_layout
 from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.categorical import entropy, gumbel
 from mbrl_agents.nn.dense import dense_head
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.vision import ObservationDecoder, ObservationEncoder
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
@@ -220,8 +221,8 @@ class DreamerV2Model(nn.Module):
         with torch.no_grad():
             metrics["model_loss"] = total.detach()
             metrics["kl"] = kl
-            metrics["posterior_entropy"] = _mean(entropy(posterior).sum(-1), weight)
-            metrics["prior_entropy"] = _mean(entropy(prior).sum(-1), weight)
+            metrics["posterior_entropy"] = weighted_mean(entropy(posterior).sum(-1), weight)
+            metrics["prior_entropy"] = weighted_mean(entropy(prior).sum(-1), weight)
         return Learned(total, metrics, tree_map(Tensor.detach, states))
 
     def _likelihoods(
@@ -231,17 +232,17 @@ class DreamerV2Model(nn.Module):
         config = self.config
         scales = {"images": config.image_scale, "vectors": config.vector_scale}
         parts = {
-            name: (_mean(loss, weight.flatten()), scales[name])
+            name: (weighted_mean(loss, weight.flatten()), scales[name])
             for name, loss in self.decoder.losses(features.flatten(0, 1), obs).items()
         }
         off = self.rewards(features) - transformed(batch.reward, config.reward)
-        parts["reward"] = _mean(0.5 * off.square(), weight), config.reward_scale
+        parts["reward"] = weighted_mean(0.5 * off.square(), weight), config.reward_scale
         if self.discount is not None:
             target = (~batch.terminal).float() * config.discount
             ends = F.binary_cross_entropy_with_logits(
                 self.discount(features)[..., 0], target, reduction="none"
             )
-            parts["discount"] = _mean(ends, weight), config.discount_scale
+            parts["discount"] = weighted_mean(ends, weight), config.discount_scale
         return parts
 
     # -- inside -------------------------------------------------------------------------
@@ -270,11 +271,6 @@ def transformed(reward: Tensor, kind: str) -> Tensor:
     if kind == "tanh":
         return reward.tanh()
     return reward.sign() if kind == "sign" else reward
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 __all__ = ["DreamerV2Model", "Learned", "transformed"]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mbrl_agents.algorithms.dreamer_v2.config import DreamerV2Config
 from mbrl_agents.nn.categorical import kl_divergence, one_hot_sample
 from mbrl_agents.nn.dense import dense_head, dense_layers, glorot
+from mbrl_agents.nn.masked import weighted_mean
 
 State = dict[str, Tensor]
 """``deter`` ``(B, D)``: the recurrent state ``h``; ``stoch`` ``(B, G, n)``: one-hot ``z``."""
@@ -171,16 +172,11 @@ def balanced_kl(
     Returns:
         The loss, and the mean KL in nats without its gradient.
     """
-    to_prior = _mean(kl_divergence(posterior.detach(), prior), weight)
-    to_posterior = _mean(kl_divergence(posterior, prior.detach()), weight)
+    to_prior = weighted_mean(kl_divergence(posterior.detach(), prior), weight)
+    to_posterior = weighted_mean(kl_divergence(posterior, prior.detach()), weight)
     loss = balance * to_prior.clamp_min(free_nats)
     loss = loss + (1.0 - balance) * to_posterior.clamp_min(free_nats)
     return loss, to_prior.detach()
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 __all__ = ["RSSM", "GRUCell", "State", "balanced_kl"]

@@ -14,12 +14,13 @@ from mbrl_agents.algorithms.dreamer_v3.config import DreamerV3Config
 from mbrl_agents.algorithms.dreamer_v3.decoder import Decoder
 from mbrl_agents.algorithms.dreamer_v3.encoder import Encoder
 from mbrl_agents.algorithms.dreamer_v3.ensemble import LatentEnsemble
-from mbrl_agents.algorithms.dreamer_v3.losses import losses, mean
+from mbrl_agents.algorithms.dreamer_v3.losses import losses
 from mbrl_agents.algorithms.dreamer_v3.rolling import Rolling
 from mbrl_agents.algorithms.dreamer_v3.rssm import RSSM, State
 from mbrl_agents.data.spaces import action_size, observation_layout
 from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
 from mbrl_agents.nn.shift import shifted
@@ -292,16 +293,16 @@ class DreamerV3Model(nn.Module):
             )
             prior = self.rssm.prior_log_probs(states["deter"])
             features = self.rssm.features(states)
-            parts = losses(self, batch, obs, states, posterior, prior, generator)
+            parts = losses(self, batch, obs, states, features, posterior, prior, generator)
         metrics = {name: value.detach() for name, (value, _) in parts.items()}
         total = torch.stack([value * weight for value, weight in parts.values()]).sum()
         with torch.no_grad():
             weight = batch.mask.float()
             metrics["loss"] = total.detach()
-            metrics["posterior_entropy"] = mean(entropy(posterior).sum(-1), weight)
-            metrics["prior_entropy"] = mean(entropy(prior).sum(-1), weight)
+            metrics["posterior_entropy"] = weighted_mean(entropy(posterior).sum(-1), weight)
+            metrics["prior_entropy"] = weighted_mean(entropy(prior).sum(-1), weight)
             # Beside the two KL losses, which free nats bound from below.
-            metrics["kl"] = mean(kl_divergence(posterior, prior), weight)
+            metrics["kl"] = weighted_mean(kl_divergence(posterior, prior), weight)
             metrics["latent_use"], metrics["latent_live"] = latent_use(posterior, weight)
             detached = tree_map(lambda x: x.detach().float(), states)
         return ModelOutput(total, metrics, detached, features.float())

@@ -124,10 +124,6 @@ class RSSM(nn.Module):
         """``log p(z | h)``, ``(..., G, n)``."""
         return self.log_probs(self.prior(deter))
 
-    def draw(self, log_probs: Tensor, noise: Tensor | None) -> Tensor:
-        """``z``, one-hot, of log-probabilities; None takes the most likely classes."""
-        return one_hot_sample(log_probs, noise)
-
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
         """The imagined state after ``action`` ``(B, A)``.
 

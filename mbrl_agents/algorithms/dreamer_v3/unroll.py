@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.algorithms.dreamer_v3.rssm import State
-from mbrl_agents.nn.categorical import kl_divergence
+from mbrl_agents.nn.categorical import kl_divergence, one_hot_sample
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch
 
@@ -21,6 +22,7 @@ def unrolled(
     batch: Batch,
     states: State,
     posterior: Tensor,
+    worth: Tensor | None,
     generator: torch.Generator | None,
 ) -> dict[str, tuple[Tensor, float]]:
     """Losses of what is imagined along recorded actions, and their weights, by name.
@@ -36,6 +38,9 @@ def unrolled(
         batch: ``(B, T, ...)``.
         states: its posterior states ``(B, T, ...)``, with their gradient.
         posterior: log-probabilities ``(B, T, G, n)``.
+        worth: ``(B, T)`` steps to go as the model sees them in the states that were reached, in
+            failed episodes too, whether or not these teach how far success is; None without a
+            head for them.
         generator: draws where imagining starts; None starts at the first step alone.
     """
     config, rssm = model.config, model.rssm
@@ -43,25 +48,25 @@ def unrolled(
     ahead = min(config.unroll, length - 1)
     if ahead < 1:
         return {}
-    starts = torch.zeros(1, dtype=torch.long)
+    starts = torch.zeros(1, dtype=torch.long, device=model.device)
     if generator is not None:
         possible = length - ahead
         drawn = torch.rand(possible, generator=generator, device=generator.device)
-        starts = drawn.topk(min(config.unroll_starts, possible)).indices.cpu()
-    window = starts[:, None] + torch.arange(1, ahead + 1)  # (S, H)
+        starts = drawn.topk(min(config.unroll_starts, possible)).indices.to(model.device)
+    window = starts[:, None] + torch.arange(1, ahead + 1, device=model.device)  # (S, H)
 
     def after(values: Tensor) -> Tensor:
         """``(B, T, ...)`` at the steps that are imagined, ``(B S, H, ...)``."""
-        return values[:, window.to(values.device)].flatten(0, 1)
+        return values[:, window].flatten(0, 1)
 
-    state = {k: v[:, starts.to(v.device)].flatten(0, 1) for k, v in states.items()}
+    state = {k: v[:, starts].flatten(0, 1) for k, v in states.items()}
     actions = rssm.embed_action(after(batch.prev_action))
     parts = rssm.recurrent_parts()
     features, priors = [], []
     for step in range(ahead):
         deter = rssm.advance(state["deter"], state["stoch"].flatten(1), actions[:, step], parts)
         prior = rssm.prior_log_probs(deter)
-        state = {"deter": deter, "stoch": rssm.draw(prior, None)}
+        state = {"deter": deter, "stoch": one_hot_sample(prior, None)}
         features.append(rssm.features(state))
         priors.append(prior)
     imagined = torch.stack(features, 1)
@@ -72,32 +77,18 @@ def unrolled(
     reward = TwoHot(model.reward(imagined)).loss(after(batch.reward))
     away = kl_divergence(after(posterior).detach(), torch.stack(priors, 1))
     found = {
-        "imagined_reward": (_mean(reward, within), weight * config.reward_weight),
+        "imagined_reward": (weighted_mean(reward, within), weight * config.reward_weight),
         "imagined_dynamics": (
-            _mean(away.clamp_min(config.free_nats), within),
+            weighted_mean(away.clamp_min(config.free_nats), within),
             weight * config.dynamics_weight,
         ),
     }
-    if config.progress:
+    if worth is not None:
         # Without the lean of recorded states: of two outcomes that are as likely, a plan is worth
         # what comes of both.
-        off = TwoHot(model.progress(imagined)).loss(after(_worth(model, states)))
-        found["imagined_progress"] = _mean(off, within), weight * config.progress_weight
+        off = TwoHot(model.progress(imagined)).loss(after(worth))
+        found["imagined_progress"] = weighted_mean(off, within), weight * config.progress_weight
     return found
-
-
-@torch.no_grad()
-def _worth(model: DreamerV3Model, states: State) -> Tensor:
-    """``(B, T)`` steps to go as the model sees them in states that were reached.
-
-    They are there in failed episodes too, whether or not these teach how far success is.
-    """
-    head = model.slow_progress if model.config.bootstrap else model.progress
-    return TwoHot(head(model.rssm.features(states))).mean.clamp(0.0, model.config.max_steps)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 __all__ = ["unrolled"]

@@ -14,6 +14,7 @@ from mbrl_agents.algorithms.world_models.memory import Memory
 from mbrl_agents.algorithms.world_models.vision import VALID_SIDE, Vision
 from mbrl_agents.data.spaces import action_size, observation_layout
 from mbrl_agents.nn.actions import ActionStatistics
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.protocols import Metrics, Observation, Rollout
 
 State = dict[str, Tensor]
@@ -185,17 +186,22 @@ class WorldModelsModel(nn.Module):
         hidden = self.memory.sequence(latents[:, :-1], series.action)
         mixture = self.memory.mixture(hidden)
         weight = series.mask.float()
-        parts = {"nll": _mean(-mixture.log_prob(latents[:, 1:]), weight) / self.config.latent}
+        parts = {
+            "nll": weighted_mean(-mixture.log_prob(latents[:, 1:]), weight) / self.config.latent
+        }
         total = parts["nll"]
         logits = self.memory.end_logits(hidden)
         if logits is not None:
             off = self.memory.rewards(hidden) - series.reward
             ends = F.binary_cross_entropy_with_logits(logits, series.end.float(), reduction="none")
-            parts["reward"], parts["end"] = _mean(off.square(), weight), _mean(ends, weight)
+            parts["reward"], parts["end"] = (
+                weighted_mean(off.square(), weight),
+                weighted_mean(ends, weight),
+            )
             total = total + self.config.reward_scale * parts["reward"]
             total = total + self.config.end_scale * parts["end"]
         with torch.no_grad():
-            parts["mixture_entropy"] = _mean(mixture.entropy(), weight)
+            parts["mixture_entropy"] = weighted_mean(mixture.entropy(), weight)
         return total, {"loss": total.detach()} | {k: v.detach() for k, v in parts.items()}
 
     # -- inside -------------------------------------------------------------------------
@@ -207,11 +213,6 @@ class WorldModelsModel(nn.Module):
     def _advanced(self, state: State, action: Tensor) -> tuple[Tensor, Tensor]:
         # Actions beyond the bounds are executed at the bounds.
         return self.memory.step(state["z"], action.clamp(-1.0, 1.0), (state["h"], state["c"]))
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 __all__ = ["Series", "State", "WorldModelsModel"]
