@@ -1,0 +1,86 @@
+"""What the homework hands in, beside the run's own files in an experiment's folder.
+
+The course loads ``.pth`` files.  ``policy.pth`` and ``world_model.pth`` are state dicts, read back
+with ``weights_only=True``, which runs no code that a file brings along.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl_agents.agents.saving import CONFIG_FILE, LOG_FILE, read_saved
+from mbrl_agents.data.files import atomic
+from mbrl_agents.homework.translation import Experiment
+from mbrl_agents.training.checkpoints import write_text
+
+POLICY_FILE = "policy.pth"
+WORLD_MODEL_FILE = "world_model.pth"
+HYDRA = ".hydra"
+
+
+def write(experiment: Experiment, folder: Path) -> None:
+    """Write the weights under the names of the text, and the command under Hydra's.
+
+    Args:
+        folder: of the experiment's finished run.
+    """
+    saved = read_saved(folder)
+    for module, name in (("world_model", WORLD_MODEL_FILE), ("policy", POLICY_FILE)):
+        if module in saved.weights:
+            write_weights(folder / name, saved.weights[module])
+    hydra = folder / HYDRA
+    hydra.mkdir(exist_ok=True)
+    write_text(hydra / "config.yaml", _config(experiment, folder))
+    write_text(hydra / "overrides.yaml", "".join(f"- {json.dumps(w)}\n" for w in experiment.given))
+
+
+def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """A state dict as ``torch.save`` writes it, atomically."""
+    with atomic(file) as temporary:
+        torch.save({name: tensor.cpu() for name, tensor in weights.items()}, temporary)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict that `write_weights`, or any ``torch.save(module.state_dict())``, wrote.
+
+    Raises:
+        ValueError: the file holds something else than named tensors.
+    """
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file} is not a readable state dict: {reason}") from error
+    if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
+        raise ValueError(f"{file} holds no state dict: named tensors were expected")
+    return found
+
+
+def copy_logs(source: Path, folder: Path) -> None:
+    """An experiment that trains nothing shows how its weights were trained."""
+    if (source / LOG_FILE).is_file() and source.resolve() != folder.resolve():
+        shutil.copyfile(source / LOG_FILE, folder / LOG_FILE)
+
+
+def _config(experiment: Experiment, folder: Path) -> str:
+    """The command's settings, and under ``mbrl`` all of the library's."""
+    from omegaconf import OmegaConf
+
+    asked = OmegaConf.from_dotlist(list(experiment.given))
+    command: dict[str, Any] = asdict(experiment)
+    command.pop("given")
+    library = OmegaConf.load(folder / CONFIG_FILE)
+    tree = OmegaConf.merge(asked, {"experiment": command, "mbrl": library})
+    return OmegaConf.to_yaml(tree)
+
+
+__all__ = ["POLICY_FILE", "WORLD_MODEL_FILE", "copy_logs", "read_weights", "write", "write_weights"]
