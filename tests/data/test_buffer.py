@@ -2,81 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from numbered_steps import (
+    BOX,
+    DISCRETE,
+    OWN,
+    RECORDED,
+    L,
+    act,
+    built,
+    numbers,
+    recorded,
+    seeded,
+    shown,
+)
 
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.extras import KNOWN
-
-L = 4
-BOX = spaces.Box(np.array([0.0, -1.0]), np.array([4.0, 3.0]), dtype=np.float64)
-DISCRETE = spaces.Discrete(3, start=5)
-SEEN = spaces.Dict(
-    {
-        "pose": spaces.Box(-np.inf, np.inf, (1,), np.float32),
-        "image": spaces.Box(0, 255, (32, 32, 3), np.uint8),
-    }
-)
-EXTRAS = {"latent": ((2,), np.float16)}
-RECORDED, OWN = 1000, 2000
-"""Where the numbers shown by recorded and by own steps begin."""
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def shown(number: int, count: int = 1) -> dict[str, np.ndarray]:
-    """Observations that show ``number`` and those after it."""
-    numbers = number + np.arange(count, dtype=np.float32)
-    images = np.broadcast_to((numbers % 256)[:, None, None, None], (count, 32, 32, 3))
-    return {"pose": numbers[:, None], "image": images.astype(np.uint8)}
-
-
-def recorded(lengths=(5, 8, 4), actions: np.ndarray | None = None) -> list[Episode]:
-    """Episodes of so many steps, labelled with what was done."""
-    episodes, begin = [], RECORDED
-    for steps in lengths:
-        done = np.tile([1.0, 3.0], (steps, 1)) if actions is None else actions[:steps]
-        done = done.astype(np.float32)
-        rewards = np.arange(begin, begin + steps, dtype=np.float32)
-        episodes.append(Episode(shown(begin, steps + 1), done, done, rewards, True, True))
-        begin += steps + 1
-    return episodes
-
-
-def built(episodes=(), actions: spaces.Space = BOX, **arguments) -> SequenceBuffer:
-    arguments = {"extras": EXTRAS, "capacity": 200, **arguments}
-    return SequenceBuffer(SEEN, actions, recorded=episodes, **arguments)
-
-
-def act(buffer: SequenceBuffer, steps: int, start: int = 0, episode: int = 6) -> None:
-    """Own experience: step ``t`` of env ``i`` shows ``OWN + 1000 i + t``."""
-    for t in range(start, start + steps):
-        for env in range(buffer.own.n_envs):
-            number = OWN + 1000 * env + t
-            last = t % episode == episode - 1
-            buffer.own.add(
-                env,
-                {key: value[0] for key, value in shown(number).items()},
-                np.eye(buffer.codec.size)[0],
-                float(number),
-                is_first=t % episode == 0,
-                is_last=last,
-                terminal=last,
-                success=last and env == 0,
-                extras={"latent": torch.full((2,), number / 8192)},
-            )
-
-
-def numbers(sample) -> torch.Tensor:
-    return sample.batch.obs["pose"][..., 0].long()
 
 
 def test_recorded_episodes_and_own_experience_are_drawn_in_proportion():
@@ -317,83 +263,6 @@ class TestDiscreteActions:
         train, _ = buffer.split(0.0, 0)
         assert torch.equal(train.actions[:5].argmax(-1), torch.from_numpy(chosen[:, 0] - 5))
         assert torch.equal(train.actions[5:], torch.eye(3)[[0] * 10])
-
-
-class TestFiles:
-    def same(self, first: SequenceBuffer, second: SequenceBuffer) -> bool:
-        for seed in range(6):
-            a, b = (x.sample(8, L, seeded(seed), fresh=True) for x in (first, second))
-            if not torch.equal(numbers(a), numbers(b)):
-                return False
-            if not all(torch.equal(a.before[key], b.before[key]) for key in a.before):
-                return False
-        return len(first) == len(second)
-
-    @pytest.mark.parametrize("start", ["memory", "files"])
-    def test_it_goes_on_from_what_was_saved(self, tmp_path, start):
-        folder = tmp_path / "steps"
-        buffer, whole = built(recorded(), n_envs=2), built(recorded(), n_envs=2)
-        if start == "files":
-            buffer.record_into(2, folder)
-        for one in (buffer, whole):
-            act(one, 20)
-            sample = one.sample(8, L, seeded(5))
-            one.remember(sample.place, {"latent": torch.rand(8, L, 2, generator=seeded(7))})
-        tensors, meta = buffer.save(folder)
-        saved = {k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(meta))
-        buffer.tidy()
-        act(buffer, 7, start=500)  # of which nothing may come back
-        again = built(recorded(), n_envs=2)
-        again.restore(folder, *saved)
-        again.tidy()
-        for one in (whole, again):
-            act(one, 4, start=20)
-        assert self.same(whole, again)
-        assert {id(e) for e in again.episodes()[:3]} == {id(e) for e in again.episodes_given}
-
-    def test_extras_of_recorded_episodes_alone_can_be_taken_back(self):
-        """An offline fit has no own experience."""
-        buffer, again = built(recorded()), built(recorded())
-        sample = buffer.sample(8, L, seeded())
-        buffer.remember(sample.place, {"latent": torch.rand(8, L, 2, generator=seeded(1))})
-        again.restore(None, {k: v.clone() for k, v in buffer.recorded_extras().items()}, None)
-        assert self.same(buffer, again)
-        assert again.sample(64, L, seeded()).before[KNOWN].any()
-
-    @pytest.mark.parametrize("n_envs", [1, 2, 3])
-    def test_it_goes_on_with_other_environments_and_folders(self, n_envs, tmp_path):
-        buffer = built(recorded(), n_envs=2)
-        act(buffer, 18)
-
-        def held() -> list[int]:
-            firsts = [int(e.observations["pose"][0, 0]) for e in buffer.episodes()]
-            return sorted(firsts)
-
-        def files(folder: Path) -> int:
-            return len(list(folder.iterdir()))
-
-        before = held()
-        buffer.record_into(n_envs, tmp_path / "one")
-        assert buffer.own.n_envs == n_envs
-        assert held() == before
-        assert files(tmp_path / "one")
-        buffer.record_into(n_envs, tmp_path / "two")
-        assert held() == before
-        left = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-        act(buffer, 6, start=18)
-        added = {OWN + 1000 * env + 18 for env in range(n_envs)}
-        assert set(held()) - set(before) == added
-        now = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-        assert now == left, "another training's files stay as they are"
-        sample = buffer.sample(64, L, seeded())
-        first = numbers(sample)[:, 0]
-        inside = sample.before[KNOWN] & ~sample.batch.is_first[:, 0]
-        wanted = ((first[inside] - 1) / 8192).half()
-        assert torch.equal(sample.before["latent"][inside][:, 0], wanted)
-        assert inside.any()
-        same = buffer.own
-        buffer.record_into(n_envs, tmp_path / "two")
-        assert buffer.own is same
 
 
 @pytest.mark.parametrize("first", [False, True])
