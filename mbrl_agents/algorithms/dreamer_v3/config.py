@@ -56,6 +56,10 @@ class DreamerV3Config:
             camera by itself, and padded with their border; what is reconstructed is moved with
             them (Kostrikov et al. 2021, arXiv:2004.13649).  Few recorded episodes are learned by
             heart otherwise.
+        context: keys of vectors that stay the same throughout an episode, such as a one-hot task:
+            every step reads them beside the action, so that the latents need not remember them and
+            imagination cannot forget them.  Keys that the observations lack are left out.  Not
+            part of the original.
         imitation_weight: of the error of a head that predicts the demonstrator's action from the
             latents; above 0 the latents keep what the demonstrator looked at, be it a few pixels.
             Not part of the original.
@@ -115,6 +119,7 @@ class DreamerV3Config:
     representation_weight: float = 0.1
     progress_weight: float = 1.0
     image_shift: int = 0
+    context: tuple[str, ...] = ()
     imitation_weight: float = 0.0
     reconstructed: float = 1.0
     normalise: bool = False

@@ -20,6 +20,7 @@ from mbrl_agents.algorithms.dreamer_v3.rssm import RSSM, State
 from mbrl_agents.data.spaces import action_size, observation_layout
 from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.categorical import entropy, gumbel, kl_divergence, latent_use
+from mbrl_agents.nn.layout import ObservationLayout
 from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.normaliser import Normaliser
 from mbrl_agents.nn.normed import Linear, dense_stack
@@ -52,7 +53,8 @@ class DreamerV3Model(nn.Module):
     Hafner et al. 2023 (arXiv:2301.04104), equations 3 to 5, with the architecture and constants of
     the authors' later releases: a block-diagonal GRU, RMS norms, KL weights 1 and 0.1.
 
-    Its state is ``{"deter": (B, D), "stoch": (B, G, n)}``.  Latents are drawn where a method is
+    Its state is ``{"deter": (B, D), "stoch": (B, G, n)}``, and ``"context"`` ``(B, C)`` with
+    ``config.context``.  Latents are drawn where a method is
     given a generator; without one the most likely are taken, so that planning and evaluation are
     deterministic.  Discrete actions are one-hot vectors.
 
@@ -87,7 +89,14 @@ class DreamerV3Model(nn.Module):
         if config.normalise:
             self.normaliser = Normaliser(sum(self.layout.vectors.values()), floor=1e-3)
         self.encoder = Encoder(config, self.layout, generator=generator)
-        self.rssm = RSSM(config, self.action_size, self.encoder.token_size, generator=generator)
+        self.context = context_keys(config, self.layout)
+        self.rssm = RSSM(
+            config,
+            self.action_size,
+            self.encoder.token_size,
+            sum(self.layout.vectors[key] for key in self.context),
+            generator=generator,
+        )
         self.feature_size = self.rssm.feature_size
         latent = self.feature_size - self.rssm.deter
         self.decoder = Decoder(config, self.layout, self.rssm.deter, latent, generator=generator)
@@ -150,6 +159,7 @@ class DreamerV3Model(nn.Module):
                 prev_action[:, None],
                 is_first[:, None],
                 self._noise((len(tokens), 1), generator),
+                self._context({key: obs[key][:, None] for key in self.context}),
             )
         return tree_map(lambda x: x[:, 0].float(), states)
 
@@ -178,7 +188,10 @@ class DreamerV3Model(nn.Module):
         """
         with self.precision():
             noise = self._noise(tuple(actions.shape[:2]), generator)
-            embedded = self.rssm.embed_action(actions)
+            context = state.get("context")
+            if context is not None:
+                context = context[:, None].expand(-1, actions.shape[1], -1)
+            embedded = self.rssm.embed_action(actions, context)
             # Time comes first, as it is imagined: heads then read memory in its order.
             features: Tensor | None = None
             heads = self._planned_on()
@@ -290,6 +303,7 @@ class DreamerV3Model(nn.Module):
                 batch.prev_action,
                 batch.is_first,
                 self._noise((size, length), generator),
+                self._context(batch.obs),
             )
             prior = self.rssm.prior_log_probs(states["deter"])
             features = self.rssm.features(states)
@@ -346,6 +360,12 @@ class DreamerV3Model(nn.Module):
         parts = changed.split(list(self.layout.vectors.values()), 1)
         return {**obs, **dict(zip(self.layout.vectors, parts, strict=True))}
 
+    def _context(self, obs: Observation) -> Tensor | None:
+        """``(B, T, C)`` of observations ``(B, T, ...)``; None where there is none."""
+        if not self.context:
+            return None
+        return torch.cat([obs[key].float().flatten(2) for key in self.context], -1)
+
     def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor | None:
         if generator is None:
             return None
@@ -355,3 +375,15 @@ class DreamerV3Model(nn.Module):
         """The context its products are computed in."""
         half = self.config.dtype == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+
+def context_keys(config: DreamerV3Config, layout: ObservationLayout) -> tuple[str, ...]:
+    """Those of ``config.context`` that there are.
+
+    Raises:
+        ValueError: for a key of an image.
+    """
+    for key in config.context:
+        if key in layout.images:
+            raise ValueError(f"context {key!r} is an image; vectors can stay the same")
+    return tuple(key for key in config.context if key in layout.vectors)

@@ -219,7 +219,7 @@ def stepper(
     @torch.no_grad()
     def rolled(step: int, action: Tensor) -> Tensor:
         noise = gumbel((rows, rssm.stoch, rssm.classes), generator, device)
-        rolling.step(step, rssm.embed_action(action), noise)
+        rolling.step(step, rssm.embed_action(action, state.get("context")), noise)
         return features[step]
 
     return rolled

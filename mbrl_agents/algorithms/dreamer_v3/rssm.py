@@ -11,7 +11,8 @@ from mbrl_agents.nn.categorical import one_hot_sample, unimix_log_probs
 from mbrl_agents.nn.normed import BlockLinear, Dense, Linear, RMSNorm, dense_stack
 
 State = dict[str, Tensor]
-"""``deter`` ``(B, D)``: the recurrent state ``h``; ``stoch`` ``(B, G, n)``: one-hot ``z``."""
+"""``deter`` ``(B, D)``: the recurrent state ``h``; ``stoch`` ``(B, G, n)``: one-hot ``z``; and
+``context`` ``(B, C)`` where there is any: what stays the same throughout an episode."""
 
 Parts = tuple[Tensor, Tensor]
 """Weights of the first recurrent layer, see `BlockLinear.parts`."""
@@ -23,10 +24,13 @@ class RSSM(nn.Module):
     Equation 3 of arXiv:2301.04104, with the recurrent weights in blocks: each block of ``h``
     reads itself and the embedded inputs, not the other blocks.
 
+    Where there is a context ``c``, it is read with every action: ``h' = f(h, z, a, c)``.
+
     Args:
         config: sizes.
         action_size: ``A``.
         token_size: of the encoder's output.
+        context_size: ``C``, 0 for none.
         generator: source of the initial weights.
     """
 
@@ -35,17 +39,19 @@ class RSSM(nn.Module):
         config: DreamerV3Config,
         action_size: int,
         token_size: int,
+        context_size: int = 0,
         *,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.context_size = context_size
         self.deter, hidden = config.width("deter"), config.width("hidden")
         self.stoch, self.classes = config.stoch, config.width("classes")
         self.blocks, self.unimix = config.blocks, config.unimix
         latent = self.stoch * self.classes
         self.from_deter = Dense(self.deter, hidden, generator=generator)
         self.from_stoch = Dense(latent, hidden, generator=generator)
-        self.from_action = Dense(action_size, hidden, generator=generator)
+        self.from_action = Dense(action_size + context_size, hidden, generator=generator)
         self.dynamics = nn.ModuleList(
             BlockLinear(
                 self.deter,
@@ -76,18 +82,26 @@ class RSSM(nn.Module):
 
     def initial(self, batch: int, device: torch.device | str) -> State:
         """Zeros: also what a reset gives."""
-        return {
+        state = {
             "deter": torch.zeros(batch, self.deter, device=device),
             "stoch": torch.zeros(batch, self.stoch, self.classes, device=device),
         }
+        if self.context_size:
+            state["context"] = torch.zeros(batch, self.context_size, device=device)
+        return state
 
     def features(self, state: State) -> Tensor:
         """``(..., F)``: ``h`` and ``z`` side by side."""
         return torch.cat([state["deter"], state["stoch"].flatten(-2)], -1)
 
-    def embed_action(self, action: Tensor) -> Tensor:
-        """``(..., A)`` to ``(..., hidden)``; actions beyond [-1, 1] count as at the bound."""
-        return self.from_action(action / action.detach().abs().clamp_min(1.0))
+    def embed_action(self, action: Tensor, context: Tensor | None = None) -> Tensor:
+        """``(..., A)`` to ``(..., hidden)``; actions beyond [-1, 1] count as at the bound.
+
+        Args:
+            context: ``(..., C)``, that of the state, where there is any.
+        """
+        bounded = action / action.detach().abs().clamp_min(1.0)
+        return self.from_action(bounded if context is None else torch.cat([bounded, context], -1))
 
     def recurrent_parts(self) -> Parts:
         """Weights of the recurrent part as `advance` multiplies them, to be taken once a loop."""
@@ -130,7 +144,7 @@ class RSSM(nn.Module):
         Args:
             noise: Gumbel noise ``(B, G, n)`` of the draw; None takes the most likely classes.
         """
-        return self.imagine_embedded(state, self.embed_action(action), noise)
+        return self.imagine_embedded(state, self.embed_action(action, state.get("context")), noise)
 
     def imagine_embedded(
         self,
@@ -142,11 +156,12 @@ class RSSM(nn.Module):
         """`imagine_step` after an embedded action; ``parts``: see `recurrent_parts`."""
         deter = self.advance(state["deter"], state["stoch"].flatten(1), action, parts)
         logits = self.prior(deter)
+        same = {name: value for name, value in state.items() if name == "context"}
         if noise is None and not logits.requires_grad:
             # The most likely class is that of the raw logits: nothing else is asked of them.
             logits = logits.unflatten(-1, (self.stoch, self.classes)).float()
-            return {"deter": deter, "stoch": one_hot_sample(logits, None)}
-        return {"deter": deter, "stoch": one_hot_sample(self.log_probs(logits), noise)}
+            return {"deter": deter, "stoch": one_hot_sample(logits, None), **same}
+        return {"deter": deter, "stoch": one_hot_sample(self.log_probs(logits), noise), **same}
 
     def observe(
         self,
@@ -155,6 +170,7 @@ class RSSM(nn.Module):
         prev_action: Tensor,
         is_first: Tensor,
         noise: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> tuple[State, Tensor]:
         """Filter sequences.
 
@@ -164,12 +180,13 @@ class RSSM(nn.Module):
             prev_action: ``(B, T, A)`` the action that led to each.
             is_first: ``(B, T)``; state and action before such a step do not count.
             noise: Gumbel noise ``(B, T, G, n)``; None takes the most likely classes.
+            context: ``(B, T, C)`` of each step's episode, where there is any.
 
         Returns:
             States ``(B, T, ...)`` and the posterior's log-probabilities ``(B, T, G, n)``.
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
-        actions = self.embed_action(prev_action * keep)
+        actions = self.embed_action(prev_action * keep, context)
         # All steps' share of the first layer at once: only the recurrent part waits its turn.
         first = self._first_of_posterior()
         tokens = F.linear(tokens, first.linear.weight[:, self.deter :], first.linear.bias)
@@ -193,6 +210,8 @@ class RSSM(nn.Module):
             stochs.append(drawn)
             posteriors.append(log_probs)
         states = {"deter": torch.stack(deters, 1), "stoch": torch.stack(stochs, 1)}
+        if context is not None:
+            states["context"] = context
         return states, torch.stack(posteriors, 1)
 
     def filter_step(

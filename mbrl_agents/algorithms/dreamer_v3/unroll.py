@@ -60,7 +60,10 @@ def unrolled(
         return values[:, window].flatten(0, 1)
 
     state = {k: v[:, starts].flatten(0, 1) for k, v in states.items()}
-    actions = rssm.embed_action(after(batch.prev_action))
+    context = states.get("context")
+    actions = rssm.embed_action(
+        after(batch.prev_action), None if context is None else after(context)
+    )
     parts = rssm.recurrent_parts()
     features, priors = [], []
     for step in range(ahead):
