@@ -60,6 +60,10 @@ class DreamerV3Config:
             every step reads them beside the action, so that the latents need not remember them and
             imagination cannot forget them.  Keys that the observations lack are left out.  Not
             part of the original.
+        expected: whether what is imagined without draws goes on from the expected latent, the
+            probabilities of its classes, instead of the likeliest classes: where the prior is
+            unsure these are unlike anything that training drew, and errors add up.  Not part of
+            the original, which imagines by draws alone.
         imitation_weight: of the error of a head that predicts the demonstrator's action from the
             latents; above 0 the latents keep what the demonstrator looked at, be it a few pixels.
             Not part of the original.
@@ -120,6 +124,7 @@ class DreamerV3Config:
     progress_weight: float = 1.0
     image_shift: int = 0
     context: tuple[str, ...] = ()
+    expected: bool = False
     imitation_weight: float = 0.0
     reconstructed: float = 1.0
     normalise: bool = False

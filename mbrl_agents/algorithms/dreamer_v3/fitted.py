@@ -115,7 +115,8 @@ class SequenceFit(FitPhase):
             tokens = self._tokens(data, own, data.rows)
             if own:
                 tokens = torch.cat([self._recorded, tokens])
-            same = {key: data.obs[key] for key in self.model.context}
+            every = torch.arange(data.rows)
+            same = {key: data.obs[key][every] for key in self.model.context}
             self._encoded[id(data)] = data.showing({**same, TOKENS: tokens})
         return self._encoded[id(data)]
 

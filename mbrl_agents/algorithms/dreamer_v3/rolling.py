@@ -96,7 +96,7 @@ class Rolling:
 
         Args:
             action: ``(N, hidden)`` embedded.
-            noise: Gumbel noise ``(N, G, n)`` of the draw; None takes the most likely classes.
+            noise: Gumbel noise ``(N, G, n)`` of the draw; None: see `RSSM.imagined`.
         """
         rssm, hidden = self._rssm, self._hidden[0].shape[1]
         for layer, product, room in (
@@ -169,7 +169,7 @@ class Rolling:
         return result
 
     def _draw(self, noise: Tensor | None) -> Tensor:
-        """The next ``z``, one-hot and flat ``(N, G n)``."""
+        """The next ``z``, flat ``(N, G n)``, see `RSSM.imagined`."""
         rssm, hidden = self._rssm, self._hidden[0].shape[1]
         stack, last = _stack(rssm.prior), rssm.prior[1]
         assert isinstance(last, nn.Linear)
@@ -180,6 +180,8 @@ class Rolling:
             x = _activated(layer.norm, room)
         logits = torch.addmm(last.bias, x, last.weight.t(), out=self._logits)
         logits = logits.view(len(logits), rssm.stoch, rssm.classes)
+        if noise is None and rssm.expected:
+            return self._drawn.copy_(rssm.log_probs(self._logits).exp_().flatten(1))
         # Without noise the most likely class is that of the raw logits.
         if noise is not None:
             logits = rssm.log_probs(self._logits) + noise

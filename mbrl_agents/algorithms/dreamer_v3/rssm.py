@@ -48,6 +48,7 @@ class RSSM(nn.Module):
         self.deter, hidden = config.width("deter"), config.width("hidden")
         self.stoch, self.classes = config.stoch, config.width("classes")
         self.blocks, self.unimix = config.blocks, config.unimix
+        self.expected = config.expected
         latent = self.stoch * self.classes
         self.from_deter = Dense(self.deter, hidden, generator=generator)
         self.from_stoch = Dense(latent, hidden, generator=generator)
@@ -142,7 +143,7 @@ class RSSM(nn.Module):
         """The imagined state after ``action`` ``(B, A)``.
 
         Args:
-            noise: Gumbel noise ``(B, G, n)`` of the draw; None takes the most likely classes.
+            noise: Gumbel noise ``(B, G, n)`` of the draw; None: see `imagined`.
         """
         return self.imagine_embedded(state, self.embed_action(action, state.get("context")), noise)
 
@@ -157,11 +158,22 @@ class RSSM(nn.Module):
         deter = self.advance(state["deter"], state["stoch"].flatten(1), action, parts)
         logits = self.prior(deter)
         same = {name: value for name, value in state.items() if name == "context"}
-        if noise is None and not logits.requires_grad:
+        if noise is None and not logits.requires_grad and not self.expected:
             # The most likely class is that of the raw logits: nothing else is asked of them.
             logits = logits.unflatten(-1, (self.stoch, self.classes)).float()
             return {"deter": deter, "stoch": one_hot_sample(logits, None), **same}
-        return {"deter": deter, "stoch": one_hot_sample(self.log_probs(logits), noise), **same}
+        return {"deter": deter, "stoch": self.imagined(self.log_probs(logits), noise), **same}
+
+    def imagined(self, log_probs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``z`` ``(..., G, n)`` that imagination goes on from.
+
+        Args:
+            log_probs: of the prior, ``(..., G, n)``.
+            noise: Gumbel noise of the draw; None takes what ``config.expected`` says.
+        """
+        if noise is None and self.expected:
+            return log_probs.exp()
+        return one_hot_sample(log_probs, noise)
 
     def observe(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.algorithms.dreamer_v3.rssm import State
-from mbrl_agents.nn.categorical import kl_divergence, one_hot_sample
+from mbrl_agents.nn.categorical import kl_divergence
 from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch
@@ -28,7 +28,7 @@ def unrolled(
     """Losses of what is imagined along recorded actions, and their weights, by name.
 
     From some states of each sequence the model imagines ``config.unroll`` steps as a planner does,
-    by the most likely latents.  Reward and steps to go imagined there are to be those of the states
+    without draws.  Reward and steps to go imagined there are to be those of the states
     that were reached (value equivalence: Schrittwieser et al. 2020), and the prior there is to be
     their posterior (latent overshooting: Hafner et al. 2019, equation 7).  One step ahead, as the
     KL loss looks, a grasp that fails is a matter of a few nats; a plan is chosen by it.
@@ -69,7 +69,7 @@ def unrolled(
     for step in range(ahead):
         deter = rssm.advance(state["deter"], state["stoch"].flatten(1), actions[:, step], parts)
         prior = rssm.prior_log_probs(deter)
-        state = {"deter": deter, "stoch": one_hot_sample(prior, None)}
+        state = {"deter": deter, "stoch": rssm.imagined(prior)}
         features.append(rssm.features(state))
         priors.append(prior)
     imagined = torch.stack(features, 1)

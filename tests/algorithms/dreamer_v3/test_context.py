@@ -120,7 +120,9 @@ def test_keys_that_are_not_there_are_left_out():
     plain, asked = model_of(()), model_of(("goal",))
     assert plain.state_dict().keys() == asked.state_dict().keys()
     assert "context" not in asked.initial(1)
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), asked.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.parameters(), asked.parameters(), strict=True)
+    )
 
 
 def test_an_image_is_no_context():

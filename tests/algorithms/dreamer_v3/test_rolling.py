@@ -18,6 +18,7 @@ VARIANTS = [
     {"progress": True},
     {"dynamics_layers": 2, "prior_layers": 3, "reward_layers": 2},
     {"blocks": 4, "classes": 9, "horizon": 20},
+    {"expected": True, "prior_layers": 1},
 ]
 
 
@@ -73,6 +74,19 @@ def test_a_rollout_is_that_of_single_steps():
         for step in range(actions.shape[1]):
             state = model.imagine_step(state, actions[:, step])
             assert torch.allclose(model.features(state), rollout.features[:, step], atol=1e-4)
+
+
+def test_the_expected_latent_is_what_many_draws_come_to():
+    model = build({"expected": True})
+    state, actions = begin(model)
+    draws = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        found = model.imagine_step(state, actions[:, 0])["stoch"]
+        drawn = [model.imagine_step(state, actions[:, 0], generator=draws) for _ in range(4000)]
+    mean = torch.stack([after["stoch"] for after in drawn]).mean(0)
+    assert torch.allclose(found.sum(-1), torch.ones(5, 4))
+    assert (found - mean).abs().max() < 0.04
+    assert found.max() < 1.0
 
 
 def test_what_it_began_from_and_what_it_gave_stay_as_they_were():
