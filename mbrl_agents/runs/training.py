@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDE
 from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
 from mbrl_agents.evaluation.learning_curve import ActedCurve, LearningCurve
 from mbrl_agents.names import lookup, resolve
+from mbrl_agents.nn.sharing import processes, rank, wait_for_all
 from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import METHODS, Method
 from mbrl_agents.runs.data import count_run_episodes, read_run_episodes
@@ -101,15 +103,68 @@ def train_run(
         workers, engine: for methods that act in environments of their own, see `Agent.fit`; they
             change nothing but the time it takes.
 
+    Where several processes train together (`mbrl_agents.nn.sharing.joined`), all of them call this;
+    the first alone writes the folder, which all must see, and only a fit to episodes is possible.
+
     Raises:
         ValueError: the folder holds a run of another spec, or of a folder of episodes that has
             grown since; bounds, which have nothing to train; a method that learns from data
             without data; episodes of another task or of several; the official initial states.
     """
+    recipe = lookup(METHODS, spec.method, "method")
+    _check_processes(spec, recipe)
+    with _own_folder(Path(folder), fresh=fresh) as own:
+        return _train_run(
+            spec, recipe, own, progress=progress, fresh=fresh, workers=workers, engine=engine
+        )
+
+
+def _check_processes(spec: RunSpec, recipe: Method) -> None:
+    """Raise ValueError for what several processes cannot train together."""
+    count = processes()
+    if count == 1:
+        return
+    if recipe.kind != "agent":
+        raise ValueError(f"{spec.method} trains in one process: start it without torchrun")
+    if spec.steps or recipe.gathers:
+        raise ValueError(
+            f"{count} processes train together on recorded episodes only, and {spec.method} would "
+            "gather its own here: give --data and no --steps, or start it without torchrun "
+            "(--engine ray and --workers spread environments)"
+        )
+
+
+@contextmanager
+def _own_folder(folder: Path, *, fresh: bool) -> Iterator[Path]:
+    """The run folder; of all but the first of several processes a temporary copy to go on from."""
+    if processes() == 1:
+        yield folder
+        return
+    if rank() == 0:
+        wait_for_all()
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mbrl-") as temporary:
+        for name in () if fresh else (RUN_FILE, CHECKPOINT):
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, temporary)
+        wait_for_all()
+        yield Path(temporary)
+
+
+def _train_run(
+    spec: RunSpec,
+    recipe: Method,
+    folder: Path,
+    *,
+    progress: Progress | None,
+    fresh: bool,
+    workers: int,
+    engine: str,
+) -> RunInfo:
+    """`train_run` in a folder of this process' own."""
     from stable_baselines3.common.monitor import Monitor
 
-    folder = Path(folder)
-    recipe = lookup(METHODS, spec.method, "method")
     if not recipe.train:
         raise ValueError(f"{spec.method} is a reference policy: there is nothing to train")
     refuse_test_states(spec.env_kwargs)
@@ -157,7 +212,7 @@ def train_run(
     if not spec.steps:
         # Own experience may be gone on with; what is fitted is fitted.
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    if isinstance(agent, Agent):
+    if isinstance(agent, Agent) and rank() == 0:
         try_to_show_imagination(agent, folder, episodes)
     if not spec.steps:
         remove_experience(folder)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.nn.sharing import averaged
 from mbrl_agents.protocols import ActingPhase, Algorithm, Metrics, Phase
 from mbrl_agents.training.checkpoints import load_tensors, save_tensors, under
 from mbrl_agents.training.means import RunningMeans
@@ -116,7 +117,7 @@ class Trainer:
     def _update(self, phase: Phase, buffer: SequenceBuffer) -> Metrics:
         """One update, whose time is taken."""
         began = time.perf_counter()
-        metrics = phase.update(buffer)
+        metrics = averaged(phase.update(buffer))
         updates, seconds = self.work[phase.name]
         self.work[phase.name] = updates + 1, seconds + time.perf_counter() - began
         return metrics
