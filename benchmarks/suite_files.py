@@ -147,6 +147,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     episodes = values.get("episodes")
     if episodes is not None:
         episodes = fields.integer(episodes, f"{where}: episodes of {method}", 1)
+    seeds = values.get("seeds")
+    if seeds is not None:
+        seeds = fields.integer(seeds, f"{where}: seeds of {method}", 1)
     row = Row(
         method=method,
         label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
@@ -169,7 +172,7 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             values.get("check_every", 0), f"{where}: check_every of {method}", 0
         ),
         start=fields.text(values.get("start", ""), f"{where}: start of {method}"),
-        seeds=values.get("seeds"),
+        seeds=seeds,
     )
     if multitask and trained and not row.label:
         # The suite says of all rows what a name would: only a row that differs is told apart.
