@@ -20,20 +20,30 @@ from mbrl_agents.nn.sharing import average_gradients, averaged, joined, mine, ra
 from mbrl_agents.protocols import Batch
 from mbrl_agents.registry import WORLD_MODELS
 
+FITTED = ["training.model_steps=6", "training.log_every=2", "training.checkpoint_every=4"]
+IMAGINED = ["training.updates=4", "training.log_every=2"]
+LATENT = ["world_model.deter=16", "world_model.hidden=8", "world_model.units=8",
+          "world_model.stoch=4"]  # fmt: skip
 METHODS = {
     "simple-policy-cem": [
-        "world_model.ensemble=2", "world_model.hidden=[16]", "policy.hidden=[16]",
+        *FITTED, "world_model.ensemble=2", "world_model.hidden=[16]", "policy.hidden=[16]",
         "training.policy_steps=6", "training.policy_batch_size=16",
     ],
-    "dreamer-cem": [
-        "world_model.deter=16", "world_model.hidden=8", "world_model.units=8",
-        "world_model.stoch=4", "world_model.classes=4",
+    "dreamer-cem": [*FITTED, *LATENT, "world_model.classes=4"],
+    "dreamer": [*IMAGINED, *LATENT, "world_model.classes=4", "actor_critic.imagination=3"],
+    "dreamer-v1": [
+        *IMAGINED, *LATENT, "world_model.free_nats=0", "actor_critic.units=8",
+        "actor_critic.horizon=3",
+    ],
+    "dreamer-v2": [
+        *IMAGINED, *LATENT, "world_model.classes=4", "actor_critic.units=8",
+        "actor_critic.horizon=3",
     ],
 }  # fmt: skip
-COMMON = [
-    "training.model_steps=6", "training.batch_size=8", "training.sequence_length=6",
-    "training.log_every=2", "training.checkpoint_every=4", "training.threads=1",
-]  # fmt: skip
+COMMON = ["training.batch_size=8", "training.sequence_length=6", "training.threads=1"]
+INTERRUPTED, RESUMED = "dreamer-cem", "resumed"
+"""A method that one process began to train, and the folder in which two go on."""
+
 MODELS = ("simple", "dreamer_v1", "dreamer_v2", "dreamer_v3")
 
 
@@ -98,10 +108,11 @@ def main(folder: Path) -> None:
             (folder / "gaps.json").write_text(json.dumps(found))
         for method in METHODS:
             app(command(method, folder, folder / method), standalone_mode=False)
+        app(command(INTERRUPTED, folder, folder / RESUMED), standalone_mode=False)
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
 
 
-__all__ = ["METHODS", "MODELS", "command"]
+__all__ = ["INTERRUPTED", "METHODS", "MODELS", "RESUMED", "command"]

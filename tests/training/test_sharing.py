@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from shared_training import METHODS, MODELS, command
+from shared_training import INTERRUPTED, METHODS, MODELS, RESUMED, command
 from typer.testing import CliRunner
 
 from mbrl_agents.cli.main import app
@@ -22,6 +23,7 @@ from mbrl_agents.nn import sharing
 from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.runs.spec import RunSpec
 from mbrl_agents.runs.training import train_run
+from mbrl_agents.training.fit import FitPhase
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -32,6 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharing")
     collection = Collection("toy_reach:ToyReach-v0", {}, source="expert", episodes=4)
     collect_to_folder(folder / "data", collection)
+    begin_and_stop(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,10 +49,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr[-3000:]
     for method in METHODS:
         # One process of two speaks.
-        assert done.stdout.count(f"{method}: ") == 1
+        assert done.stdout.count(f"{method}: ") == 1 + (method == INTERRUPTED)
         result = CliRunner().invoke(app, command(method, folder, folder / f"{method}-alone"))
         assert result.exit_code == 0, result.output
     return folder
+
+
+def begin_and_stop(folder: Path) -> None:
+    """Train in one process until the fifth update, after a checkpoint at the fourth."""
+    update, calls = FitPhase.update, 0
+
+    def until_killed(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return update(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FitPhase, "update", until_killed)
+        CliRunner().invoke(app, command(INTERRUPTED, folder, folder / RESUMED))
+    assert (folder / RESUMED / "checkpoint.safetensors").is_file()
+    assert not (folder / RESUMED / "run.json").is_file()
 
 
 @pytest.mark.slow
@@ -62,9 +83,11 @@ def test_a_shared_batch_has_the_loss_and_gradient_of_the_whole(trained: Path, mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_two_processes_end_with_the_weights_of_one(trained: Path, method: str) -> None:
-    together, alone = trained / method, trained / f"{method}-alone"
+@pytest.mark.parametrize(
+    ("method", "folder"), [*((name, name) for name in METHODS), (INTERRUPTED, RESUMED)]
+)
+def test_two_processes_end_with_the_weights_of_one(trained: Path, method: str, folder: str) -> None:
+    together, alone = trained / folder, trained / f"{method}-alone"
     assert {p.name for p in together.glob("*.safetensors")} == {
         p.name for p in alone.glob("*.safetensors")
     }
