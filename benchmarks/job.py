@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> int:
     keep_freed_memory()
     folder, key = Path(arguments[0]), arguments[1]
     given = json.loads((folder / "jobs" / f"{key}.spec.json").read_text(encoding="utf-8"))
-    work = {"collect": _collect, "train": _train, "evaluate": _evaluate}[given["kind"]]
+    work = {"collect": _collect, "train": _train, "evaluate": _evaluate, "imagine": _imagine}[
+        given["kind"]
+    ]
     began = time.perf_counter()
     if given["kind"] != "collect":
         import torch
@@ -115,6 +117,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         "train_seconds": info.train_seconds,
         "env_steps": info.env_steps,
         "metrics": info.metrics,
+        "updates": info.updates,
         "summary": f"{info.env_steps} environment steps in {info.train_seconds:.0f} s",
     }
 
@@ -153,6 +156,33 @@ def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     else:
         text = f"{figures['successes']}/{figures['episodes']} successful"
     return {"records": rows, "summary": text}
+
+
+def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
+    from mbrl_agents.evaluation.imagination_files import evaluating
+    from mbrl_agents.evaluation.imagined import imagine_windows, unexplained
+    from mbrl_agents.runs.data import read_run_episodes
+    from mbrl_agents.runs.loading import load_run
+
+    spec, (training, collection) = given["spec"], given["needs"]
+    agent: Any = load_run(folder / "models" / training)
+    data = folder / "data" / collection
+    episodes = read_run_episodes(str(data), spec["env_kwargs"], None, agent.observation_space)
+    with evaluating(agent.algorithm.modules.values()):
+        windows = imagine_windows(
+            agent.algorithm.world_model,
+            agent.recordings(episodes, count=len(episodes)),
+            context=spec["context"],
+            horizon=spec["horizon"],
+            limit=spec["windows"],
+        )
+    if windows is None:
+        raise ValueError(
+            f"no held-out episode has more than {spec['context']} observations: set "
+            "imagination.context to less"
+        )
+    found = unexplained(windows)
+    return {"imagination": found, "summary": f"{found['mean']:.3f} of the variance unexplained"}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
 # Collecting uses all workers and comes before everything else: later they would have to be drained.
 _COLLECTING = 1000
+_IMAGINING = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Job:
     """One process' work.
 
     Attributes:
-        kind: "collect", "train" or "evaluate".
+        kind: "collect", "train", "evaluate" or "imagine".
         title: for people.
         spec: plain values that decide the result.
         needs: keys of the jobs whose results this one reads.
@@ -61,7 +62,8 @@ class Job:
 class Cell:
     """One trained-and-evaluated instance of a row: an environment, a task and a seed.
 
-    The cells of the tasks of a row with ``multitask`` have one training.
+    The cells of the tasks of a row with ``multitask`` have one training.  ``imagination`` is the
+    job that tests a world model, where the suite asks for it and the method has one.
     """
 
     row: Row
@@ -70,6 +72,7 @@ class Cell:
     seed: int
     training: str | None
     evaluations: tuple[str, ...]
+    imagination: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,15 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
         for task, seed in itertools.product(suite.tasks or (None,), suite.seeds):
             place = _Place(suite, env, task)
             for row in rows:
-                training = None
+                if seed not in suite.seeds_of(row):
+                    continue
+                training = imagination = None
                 if METHODS[row.method].train:
                     training = _training(place, teachers, row, seed, add)
                 evaluations = tuple(add(job) for job in _evaluations(place, row, seed, training))
-                cells.append(Cell(row, env, task, seed, training, evaluations))
+                if training is not None and suite.imagination and METHODS[row.method].imagines:
+                    imagination = _imagination(place, row, seed, training, add)
+                cells.append(Cell(row, env, task, seed, training, evaluations, imagination))
     return BenchmarkPlan(jobs, tuple(cells))
 
 
@@ -263,6 +270,28 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
         }
         title = f"evaluate {row.name}{place}, seed {seed}, episodes {first} to {last - 1}"
         yield Job("evaluate", title, spec, (training,) if training else (), recipe.evaluation_cost)
+
+
+def _imagination(place: _Place, row: Row, seed: int, training: str, add: Any) -> str:
+    """The test of a world model on held-out episodes, which are collected first."""
+    asked = place.suite.imagination
+    assert asked is not None
+    spec = {
+        "env_id": place.env,
+        "env_kwargs": place.env_kwargs(row),
+        "source": asked.source,
+        "episodes": asked.episodes,
+        "attempts": 1,
+        "seed": asked.seed,
+        "noise": {},
+    }
+    title = f"collect {asked.episodes} held-out episodes{place}"
+    collection = add(Job("collect", title, spec, cost=_COLLECTING, wide=True))
+    looks = {"context": asked.context, "horizon": asked.horizon, "windows": asked.windows}
+    title = f"imagine with {row.name}{place}, seed {seed}"
+    spec = {"env_kwargs": place.env_kwargs(row), **looks}
+    key: str = add(Job("imagine", title, spec, (training, collection), cost=_IMAGINING))
+    return key
 
 
 __all__ = ["BenchmarkPlan", "Cell", "Job", "make_plan"]

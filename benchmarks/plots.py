@@ -1,7 +1,8 @@
-"""Plots of a benchmark: outcome, planning time and learning curves of each environment."""
+"""Plots of a benchmark: outcome, planning time, learning and imagination of each environment."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from mbrl_agents.evaluation.learning_curve import CurvePoint, smooth
 _COLOURS = {"agent": "C0", "baseline": "C1", "reference": "0.6"}
 _DPI = 120
 _PLACES = 200
+_AXES = {"env_steps": "environment steps", "seconds": "seconds of training"}
 WINDOW = 0.1
 """Share of the axis over which a learning curve is averaged."""
 
@@ -34,7 +36,9 @@ def write_plots(
     """Write the plots of one environment.
 
     ``success.png`` (``return.png`` where the environment knows no success), ``planning_time.png``,
-    and ``learning_curve.png`` where some row learned from its own experience.
+    and where some row learned from its own experience ``learning_curve.png`` over environment steps
+    and ``learning_time.png`` over seconds of training; ``imagination.png`` where world models were
+    tested.
 
     Args:
         entries: finished rows of the summary; at least one.
@@ -52,6 +56,17 @@ def write_plots(
     if any(curve for several in curves.values() for curve in several):
         figure = _learning_curves(entries, curves, env, target)
         figure.savefig(folder / f"learning_curve{suffix}.png", dpi=_DPI)
+    timed = {name: [_timed(curve) for curve in several] for name, several in curves.items()}
+    if any(curve for several in timed.values() for curve in several):
+        figure = _learning_curves(entries, timed, env, target, "seconds")
+        figure.savefig(folder / f"learning_time{suffix}.png", dpi=_DPI)
+    if imagined := [entry for entry in entries if entry.get("imagination")]:
+        _imagination(imagined, env).savefig(folder / f"imagination{suffix}.png", dpi=_DPI)
+
+
+def _timed(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """The points whose time is known."""
+    return [point for point in curve if not math.isnan(point.seconds)]
 
 
 def slug(env: str) -> str:
@@ -111,11 +126,15 @@ def _planning_time(entries: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _learning_curves(
-    entries: Sequence[Mapping[str, Any]], curves: Curves, env: str, target: float | None
+    entries: Sequence[Mapping[str, Any]],
+    curves: Curves,
+    env: str,
+    target: float | None,
+    axis: str = "env_steps",
 ) -> Figure:
     """Every episode's return faintly, and per row the mean over seeds of smoothed curves."""
     figure, axes = _figure(4.5)
-    end = max(p.env_steps for several in curves.values() for curve in several for p in curve)
+    end = max(getattr(p, axis) for several in curves.values() for curve in several for p in curve)
     places = np.linspace(0, end, _PLACES + 1)[1:]
     for number, (name, several) in enumerate(curves.items()):
         drawn = [curve for curve in several if curve]
@@ -123,20 +142,41 @@ def _learning_curves(
             continue
         colour = f"C{number % 10}"
         for curve in drawn:
-            steps = [point.env_steps for point in curve]
+            at = [getattr(point, axis) for point in curve]
             returns = [point.episode_return for point in curve]
-            axes.plot(steps, returns, color=colour, alpha=0.2, linewidth=0.8)
-        smoothed = np.array([smooth(curve, places, WINDOW * end) for curve in drawn])
+            axes.plot(at, returns, color=colour, alpha=0.2, linewidth=0.8)
+        smoothed = np.array([smooth(curve, places, WINDOW * end, axis) for curve in drawn])
+        # A row ends where its longest training does; what others reach later is no result of it.
+        shown = places <= max(getattr(curve[-1], axis) for curve in drawn) + end / _PLACES
         # Only where every seed has finished an episode: a mean of fewer would jump.
         count = "" if len(drawn) == 1 else f" (mean of {len(drawn)})"
-        axes.plot(places, smoothed.mean(0), color=colour, linewidth=2, label=f"{name}{count}")
+        mean = smoothed.mean(0)[shown]
+        axes.plot(places[shown], mean, color=colour, linewidth=2, label=f"{name}{count}")
     # What needs no training; where success ends an episode, a high return is no good sign.
     references = [e for e in entries if e["kind"] == "reference" and e["successes"] is None]
     for entry, style in zip(references, ("--", "-."), strict=False):
         axes.axhline(entry["return_mean"], color="0.5", linestyle=style, label=entry["method"])
     if target is not None:
         axes.axhline(target, color="0.2", linestyle=":", label=f"solved: {target:g}")
-    axes.set(xlim=(0, end), xlabel="environment steps", ylabel="return of training episodes")
+    axes.set(xlim=(0, end), xlabel=_AXES[axis], ylabel="return of training episodes")
+    if env:
+        axes.set_title(env)
+    axes.legend(loc="best", fontsize="small")
+    return figure
+
+
+def _imagination(entries: Sequence[Mapping[str, Any]], env: str) -> Figure:
+    """Error of imagination by step, each model's beside that of keeping the last observation."""
+    figure, axes = _figure(4.5)
+    for number, entry in enumerate(entries):
+        curve = np.array(entry["imagination"]["per_step"], dtype=float)
+        label, colour = entry["method"], f"C{number % 10}"
+        axes.plot(range(1, len(curve) + 1), curve, color=colour, marker=".", label=label)
+    still = np.array(entries[0]["imagination"]["still_per_step"], dtype=float)
+    axes.plot(range(1, len(still) + 1), still, color="0.5", linestyle="--", label="last one kept")
+    axes.axhline(1.0, color="0.2", linestyle=":", label="mean observation")
+    axes.set(xlabel="imagined control steps", ylabel="share of the variance not explained")
+    axes.set_ylim(bottom=0.0)
     if env:
         axes.set_title(env)
     axes.legend(loc="best", fontsize="small")

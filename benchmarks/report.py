@@ -69,9 +69,14 @@ def write_report(suite: Suite, outcome: Outcome, folder: str | Path) -> dict[str
 
 def _data_summary(outcome: Outcome) -> list[dict[str, Any]]:
     found = []
+    held_out = {
+        need for job in outcome.plan.jobs.values() for need in job.needs if job.kind == "imagine"
+    }
     for key, job in outcome.plan.jobs.items():
         if job.kind == "collect" and key in outcome.results:
             result = outcome.results[key]
+            if key in held_out:
+                continue
             kept = {k: result[k] for k in ("episodes", "successes", "steps", "seconds")}
             where = {"env": job.spec["env_id"], "task": job.spec["env_kwargs"].get("task")}
             found.append({**where, **kept})
@@ -83,7 +88,13 @@ def _row_summary(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A row's entry in the summary, and its lines of ``episodes.jsonl``."""
     obs = {**suite.env_kwargs, **row.env_kwargs}.get("obs")
-    keys = [k for cell in cells for k in (cell.training, *cell.evaluations) if k is not None]
+    keys = [
+        key
+        for cell in cells
+        for key in (cell.training, *cell.evaluations, cell.imagination)
+        if key is not None
+    ]
+    seeds = suite.seeds_of(row)
     errors = [outcome.failures[k] for k in keys if k in outcome.failures]
     entry: dict[str, Any] = {
         "env": env,
@@ -96,11 +107,11 @@ def _row_summary(
         "demonstrations": _demonstrations(suite, row),
         "test_env_kwargs": {**suite.evaluation.env_kwargs, **row.test_env_kwargs},
         "obs": obs,
-        "seeds": list(suite.seeds),
+        "seeds": list(seeds),
         "status": "failed" if errors else "ok",
     }
     lines: list[dict[str, Any]] = []
-    records: dict[int, list[EpisodeRecord]] = {seed: [] for seed in suite.seeds}
+    records: dict[int, list[EpisodeRecord]] = {seed: [] for seed in seeds}
     for cell in cells:
         for key in cell.evaluations:
             for raw in outcome.results.get(key, {}).get("records", []):
@@ -119,7 +130,7 @@ def _row_summary(
     target = suite.targets.get(env)
     if target is not None:
         entry.update(target=target, target_reached=entry["return_mean"] >= target)
-    if len(suite.tasks) > 1 or len(suite.seeds) > 1:
+    if len(suite.tasks) > 1 or len(seeds) > 1:
         entry["per_seed"] = {
             str(seed): _seed_summary(group, target) for seed, group in records.items()
         }
@@ -131,9 +142,42 @@ def _row_summary(
     )
     entry["train_seconds_max"] = max((t["train_seconds"] for t in trainings), default=0.0)
     entry["env_steps"] = round(float(np.mean([t["env_steps"] for t in trainings] or [0])))
+    entry["updates"] = _updates(trainings)
+    entry["imagination"] = _imagination(cells, outcome)
     entry["training"] = cells[0].training
     entry["metrics"] = trainings[0]["metrics"] if trainings else {}
     return entry, lines
+
+
+def _updates(trainings: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Updates of a training by phase, and seconds of one; means over trainings."""
+    found = {}
+    for name in trainings[0].get("updates", {}) if trainings else ():
+        counts, seconds = zip(*(t["updates"][name] for t in trainings), strict=True)
+        if sum(counts):
+            each = sum(seconds) / sum(counts)
+            found[name] = {"updates": sum(counts) / len(counts), "seconds": float(f"{each:.3g}")}
+    return found
+
+
+def _imagination(cells: list[Cell], outcome: Outcome) -> dict[str, Any] | None:
+    """Errors of imagination, see `evaluation.imagined.unexplained`; means over trainings."""
+    found = [
+        outcome.results[cell.imagination]["imagination"]
+        for cell in cells
+        if cell.imagination is not None
+    ]
+    if not found:
+        return None
+    curves = {
+        name: [
+            None if None in steps else round(float(np.mean(steps)), 5)
+            for steps in zip(*(one[name] for one in found), strict=True)
+        ]
+        for name in ("per_step", "still_per_step")
+    }
+    means = {n: round(float(np.mean([f[n] for f in found])), 5) for n in ("mean", "still_mean")}
+    return {"context": found[0]["context"], "horizon": found[0]["horizon"], **means, **curves}
 
 
 def _checks(cells: list[Cell], outcome: Outcome, target: float) -> dict[str, Any]:

@@ -75,6 +75,34 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Imagination:
+    """What every world model of a suite is asked to imagine, on the same episodes.
+
+    They are collected once for each environment and task and nothing is trained on them.
+
+    Attributes:
+        episodes: per environment and task.
+        source: of their actions, as of `Data`.
+        seed: of the collection.
+        context, horizon, windows: observations shown at least, steps imagined at most, stretches at
+            most, see `mbrl_agents.evaluation.imagined.imagine_windows`.
+    """
+
+    episodes: int = 32
+    source: str = "random"
+    seed: int = 1000
+    context: int = 3
+    horizon: int = 15
+    windows: int = 64
+
+    def __post_init__(self) -> None:
+        check_known(self.source, SOURCES, "source of imagination")
+        for name in ("episodes", "context", "horizon", "windows"):
+            fields.integer(getattr(self, name), f"imagination.{name}", 1)
+        fields.integer(self.seed, "imagination.seed")
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of the table.
 
@@ -96,6 +124,8 @@ class Row:
             They are collected once, as many as the suite's data say.
         check_every: environment steps of training between checks: as many fresh episodes as the
             evaluation has, acted without noise; 0 for none.
+        seeds: train it with only the first so many seeds of the suite, where more take too long;
+            None for all.
         start: name of the row whose training this one goes on from with its own steps, in place
             of learning from the recorded episodes first; they stay in its data.
     """
@@ -111,9 +141,12 @@ class Row:
     episodes: int | None = None
     check_every: int = 0
     start: str = ""
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
         fields.integer(self.check_every, f"{self.name}: check_every", 0)
+        if self.seeds is not None:
+            fields.integer(self.seeds, f"{self.name}: seeds", 1)
         if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
             raise ValueError(f"{self.name}: steps must be a number or 'data', not {self.steps!r}")
         if not isinstance(self.steps, str):
@@ -153,6 +186,7 @@ class Suite:
         seeds: every method is trained once per seed.
         targets: by environment the least mean return that counts as solved.
         starts: rows that are trained for others to start from, and not tested.
+        imagination: what the world models of all rows are tested on; None for nothing.
     """
 
     name: str
@@ -167,6 +201,7 @@ class Suite:
     targets: dict[str, float] = field(default_factory=dict)
     multitask: bool = False
     starts: tuple[Row, ...] = ()
+    imagination: Imagination | None = None
 
     def __post_init__(self) -> None:
         if bool(self.env) == bool(self.envs):
@@ -184,6 +219,12 @@ class Suite:
                 raise ValueError(
                     f"{row.name}: episodes is {row.episodes}, but data.episodes, which are "
                     f"collected of each task, is {self.data.episodes}"
+                )
+            if row.multitask and self.imagination is not None:
+                raise ValueError(f"{row.name}: imagination is tested of one task, not of multitask")
+            if row.seeds is not None and row.seeds > len(self.seeds):
+                raise ValueError(
+                    f"{row.name}: seeds is {row.seeds}, but the suite has {len(self.seeds)}"
                 )
             for env in row.envs:
                 check_known(env, self.environments, f"environment of {row.name}")
@@ -218,6 +259,10 @@ class Suite:
     def rows(self, env: str) -> tuple[Row, ...]:
         """The rows that run on an environment."""
         return tuple(row for row in self.methods if row.runs_on(env))
+
+    def seeds_of(self, row: Row) -> tuple[int, ...]:
+        """The seeds that a row is trained with."""
+        return self.seeds if row.seeds is None else self.seeds[: row.seeds]
 
     def start_of(self, row: Row, env: str) -> Row:
         """The row whose training ``row`` goes on from in an environment.
@@ -266,4 +311,4 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-__all__ = ["Data", "Evaluation", "Row", "Suite", "digest"]
+__all__ = ["Data", "Evaluation", "Imagination", "Row", "Suite", "digest"]

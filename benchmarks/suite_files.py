@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import fields
 from .fields import check_known
-from .suite import Data, Evaluation, Row, Suite
+from .suite import Data, Evaluation, Imagination, Row, Suite
 
 if TYPE_CHECKING:
     from mbrl_agents.data.noise import NoiseConfig
@@ -119,6 +119,7 @@ def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
             _row(entry, where, multitask)
             for entry in fields.entries(values.get("starts"), f"{where}: starts", "rows")
         ),
+        imagination=_imagination(values.get("imagination"), f"{where}: imagination"),
     )
 
 
@@ -146,6 +147,9 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     episodes = values.get("episodes")
     if episodes is not None:
         episodes = fields.integer(episodes, f"{where}: episodes of {method}", 1)
+    seeds = values.get("seeds")
+    if seeds is not None:
+        seeds = fields.integer(seeds, f"{where}: seeds of {method}", 1)
     row = Row(
         method=method,
         label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
@@ -168,6 +172,7 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             values.get("check_every", 0), f"{where}: check_every of {method}", 0
         ),
         start=fields.text(values.get("start", ""), f"{where}: start of {method}"),
+        seeds=seeds,
     )
     if multitask and trained and not row.label:
         # The suite says of all rows what a name would: only a row that differs is told apart.
@@ -184,6 +189,12 @@ def _evaluation(raw: Any, where: str) -> Evaluation:
     values = fields.known_fields(Evaluation, raw, where)
     kwargs = fields.mapping(values.get("env_kwargs"), f"{where}: env_kwargs", _KWARGS)
     return Evaluation(**{**values, "env_kwargs": kwargs})
+
+
+def _imagination(raw: Any, where: str) -> Imagination | None:
+    if raw is None:
+        return None
+    return Imagination(**fields.known_fields(Imagination, raw, where))
 
 
 def _data(raw: Any, where: str) -> Data:

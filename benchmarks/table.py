@@ -17,7 +17,8 @@ def markdown(summary: dict[str, Any]) -> str:
 
     Each environment has a table of its own.  Its outcome is the success rate, or the return where
     the environment knows no success or the suite sets a target for the return.  Where the suite
-    has several tasks, a second table has the successes by task.
+    has several tasks, a second table has the successes by task; where it has several environments,
+    a last one the returns of all of them side by side.
     """
     tasks = ", ".join(map(str, summary["tasks"]))
     names = ", ".join(summary["envs"])
@@ -31,6 +32,8 @@ def markdown(summary: dict[str, Any]) -> str:
         parts += ["", *_table(entries, summary["targets"].get(env))]
         if len(summary["tasks"]) > 1:
             parts += _by_task(entries)
+    if len(summary["envs"]) > 1:
+        parts += _side_by_side(summary)
     parts.append("")
     return "\n".join([*parts, *_remarks(summary)])
 
@@ -44,14 +47,20 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
     header = ["method"]
     header += ["success", "95 % interval"] * success
     header += ["return, mean ± std"] * returns
+    bounds = returns and any(entry.get("return_ci95") for entry in finished)
+    header += ["95 % of the mean"] * bounds
     header += ["mean by seed"] * (returns and seeds)
     header += [] if target is None else [f"at least {target:g}"]
     checked = any(entry.get("checks") for entry in finished)
     header += ["held at three checks"] * checked
     header += ["return (best)"] * (not returns)
+    imagined = any(entry.get("imagination") for entry in finished)
+    header += ["imagined, mean / last step"] * imagined
     planned = any(entry.get("optimism") for entry in finished)
     header += ["optimism"] * planned
     header += ["plan ms p50 / p95", "parameters", "train s", "env steps"]
+    timed = any(entry.get("updates") for entry in finished)
+    header += ["ms an update"] * timed
     rows = []
     for entry in entries:
         if entry["status"] != "ok":
@@ -60,10 +69,12 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row = [entry["method"]]
         row += _success(entry) * success
         row += [f"{entry['return_mean']:.1f} ± {entry['return_std']:.1f}"] * returns
+        row += [_between(entry.get("return_ci95"))] * bounds
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
         row += [_held(entry.get("checks"))] * checked
         row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
+        row += [_imagined(entry.get("imagination"))] * imagined
         row += [_optimism(entry.get("optimism"))] * planned
         row += [
             f"{entry['plan_ms_p50']:.1f} / {entry['plan_ms_p95']:.1f}",
@@ -71,8 +82,30 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
             f"{entry['train_seconds']:.0f}" if entry["parameters"] else "-",
             f"{entry['env_steps']:,}" if entry["env_steps"] else "-",
         ]
+        row += [_updates(entry.get("updates"))] * timed
         rows.append(row)
     return _lines(header, rows)
+
+
+def _side_by_side(summary: dict[str, Any]) -> list[str]:
+    """The returns of every method on every environment."""
+    envs, rows = summary["envs"], []
+    for name in dict.fromkeys(entry["method"] for entry in summary["methods"]):
+        of_name = {e["env"]: e for e in summary["methods"] if e["method"] == name}
+        rows.append([name, *(_return(of_name.get(env)) for env in envs)])
+    return ["", "## Returns", "", *_lines(["method", *envs], rows)]
+
+
+def _return(entry: dict[str, Any] | None) -> str:
+    """Mean return and its interval, and the environment steps that it took."""
+    if entry is None:
+        return "-"
+    if entry["status"] != "ok":
+        return "failed"
+    text = f"{entry['return_mean']:.2f}"
+    if entry.get("return_ci95"):
+        text += f" ({_between(entry['return_ci95'], 2)})"
+    return text + (f" after {entry['env_steps']:,} steps" if entry["env_steps"] else "")
 
 
 def _by_task(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -119,6 +152,26 @@ def _optimism(found: dict[str, float] | None) -> str:
     return f"{found['reward']:+.2f} reward in {found['horizon']:.0f}"
 
 
+def _between(found: Sequence[float] | None, digits: int = 1) -> str:
+    return "-" if found is None else f"{found[0]:.{digits}f} to {found[1]:.{digits}f}"
+
+
+def _imagined(found: dict[str, Any] | None) -> str:
+    """Variance that imagination leaves unexplained: over the horizon, and at its end."""
+    if found is None:
+        return "-"
+    last = found["per_step"][-1]
+    return f"{found['mean']:.3f} / " + ("-" if last is None else f"{last:.3f}")
+
+
+def _updates(found: dict[str, dict[str, float]] | None) -> str:
+    """Milliseconds of an update of each phase; of a single one without its name."""
+    if not found:
+        return "-"
+    named = len(found) > 1
+    return ", ".join(f"{name} " * named + f"{1000 * x['seconds']:.3g}" for name, x in found.items())
+
+
 def _by_seed(entry: dict[str, Any]) -> str:
     return ", ".join(f"{seed['return_mean']:.1f}" for seed in entry.get("per_seed", {}).values())
 
@@ -157,6 +210,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         tested += "; success with Wilson's interval"
     if any(entry["successes"] is None or "target" in entry for entry in finished):
         tested += "; the standard deviation is over all episodes"
+        if any(entry.get("return_ci95") for entry in finished):
+            tested += ", and so is the interval, which knows nothing of how seeds differ"
     parts = [tested + ". "]
     if summary.get("conditions"):
         parts[-1] += f"Conditions: {sentence(summary['conditions'])}. "
@@ -176,6 +231,14 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             f"({data['successes']} successful), "
             f"{data['steps']:,} steps, collected in {data['seconds']:.0f} s by up to "
             f"{summary['workers']} processes."
+        )
+    if looks := [entry["imagination"] for entry in finished if entry.get("imagination")]:
+        steps = " or ".join(str(n) for n in sorted({look["horizon"] for look in looks}))
+        parts.append(
+            "Imagined: squared error of what a model imagines along the actions of held-out "
+            "episodes, the same for all methods, in shares of the variance of what was recorded; "
+            f"{looks[0]['context']} observations or more seen, {steps} steps imagined. "
+            "1 is no better than the mean observation."
         )
     if any(entry.get("checks") for entry in finished):
         parts.append(

@@ -85,6 +85,11 @@ def train(
     mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
     mbrl train simple-cem --from runs/first --data data/bowl --steps 20000
     mbrl train model_type=simple planner.type=cem exp_name=q1  (the course homework's words)
+
+    Several GPUs, or processes, train together on recorded episodes (docs/distributed.md):
+
+    \b
+    torchrun --nproc-per-node 2 -m mbrl_agents.cli.main train dreamer --data data/all --task all
     """
     if "=" in method:
         course.train([method, *(overrides or [])], data, seed, workers, fresh, as_json)
@@ -138,10 +143,14 @@ def train(
         limit=episodes,
         start=None if start is None else str(start),
     )
-    with console.failures(), console.progress(method) as update:
-        terminal = sys.stderr.isatty()
+    from mbrl_agents.nn.sharing import joined, rank
+
+    with console.failures(), joined(), console.progress(method) as update:
+        terminal, leads = sys.stderr.isatty(), rank() == 0
 
         def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+            if not leads:
+                return
             loss = metrics.get("held_out/loss", metrics.get("train/loss"))
             text = "" if loss is None else f"loss {loss:.4g}"
             if loss is None and "train/return" in metrics:
@@ -151,6 +160,8 @@ def train(
                 console.note(f"{phase} {done}/{total} {text}")
 
         info = train_run(spec, folder, progress=tell, fresh=fresh, workers=processes, engine=engine)
+    if not leads:
+        return
     if as_json:
         console.show_json(
             {

@@ -75,7 +75,7 @@ def show_imagination(
     """
     chosen, source = _choose(agent, episodes, unseen, limit)
     recordings = agent.recordings(chosen, count=limit)
-    with _evaluating(agent.algorithm.modules.values()):
+    with evaluating(agent.algorithm.modules.values()):
         windows = imagine_windows(
             agent.algorithm.world_model, recordings, context=context, horizon=horizon
         )
@@ -136,7 +136,7 @@ def _choose(
 
 
 @contextlib.contextmanager
-def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Modules in evaluation mode, without dropout; afterwards as they were."""
     before = {module: module.training for module in modules}
     for module in before:
@@ -189,4 +189,4 @@ def _write_events(run: Path, shown: Shown, numbers: dict[str, float], step: int)
     writer.close()
 
 
-__all__ = ["FOLDER", "METRICS_FILE", "show_imagination", "try_to_show_imagination"]
+__all__ = ["FOLDER", "METRICS_FILE", "evaluating", "show_imagination", "try_to_show_imagination"]

@@ -249,6 +249,48 @@ def summarise_windows(windows: Windows) -> dict[str, Any]:
     }
 
 
+def unexplained(windows: Windows) -> dict[str, Any]:
+    """How much of what was recorded imagination misses, in one unit for every model of a task.
+
+    The squared error by imagined step, divided by the variance of what was recorded: 0 is right, 1
+    no better than the mean of the imagined steps' observations.  An image counts as a whole; of
+    a vector each number that varies counts alike.  Several keys are averaged.
+
+    Returns:
+        ``windows``, ``context``, ``horizon``; ``per_step`` ``(H,)`` and its ``mean`` over all
+        imagined observations; ``still_per_step`` and ``still_mean`` of keeping the last one seen.
+    """
+    context = windows.context
+    found: dict[str, list[np.ndarray]] = {"": [], "still_": []}
+    for key, truth in windows.truth.items():
+        later = truth[:, context:].astype(np.float64)
+        flat = later.reshape(*later.shape[:2], -1)
+        variance = _mean(np.square(flat - _mean(flat, (0, 1))), (0, 1))
+        if key in windows.images:
+            variance = np.full_like(variance, variance.mean())
+        varies = variance > 1e-10
+        if not varies.any():
+            continue
+        guesses = {
+            "": windows.imagined[key][:, context:],
+            "still_": np.broadcast_to(truth[:, context - 1, None], later.shape),
+        }
+        for name, guess in guesses.items():
+            gap = (guess.reshape(flat.shape) - flat)[..., varies]
+            found[name].append(np.mean(np.square(gap) / variance[varies], -1))
+    if not found[""]:
+        raise ValueError("nothing in these episodes varies: there is no variance to explain")
+    result: dict[str, Any] = {
+        "windows": len(windows.start),
+        "context": context,
+        "horizon": int(windows.length.max()) - context,
+    }
+    for name, parts in found.items():
+        curve = _curve(np.mean(parts, 0))
+        result |= {f"{name}mean": curve["mean"], f"{name}per_step": curve["per_step"]}
+    return result
+
+
 def describe(windows: Windows, row: int) -> dict[str, Any]:
     """One window as plain JSON values: where it lies, its errors, rewards and steps to go."""
     errors, steps = windows.errors(), windows.length[row] - windows.context
@@ -278,7 +320,7 @@ def _squared(gap: np.ndarray) -> np.ndarray:
     return squares.reshape(*gap.shape[:2], -1).mean(-1)
 
 
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+def _mean(values: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
     """Mean of what is there; NaN, and no warning, where nothing is."""
     count = np.sum(~np.isnan(values), axis)
     return np.where(count > 0, np.nansum(values, axis) / np.maximum(count, 1), np.nan)
@@ -303,4 +345,12 @@ def _json(values: np.ndarray) -> Any:
     return None if np.isnan(values) else float(f"{values:.6g}")
 
 
-__all__ = ["Windows", "describe", "evenly", "imagine_windows", "scalars", "summarise_windows"]
+__all__ = [
+    "Windows",
+    "describe",
+    "evenly",
+    "imagine_windows",
+    "scalars",
+    "summarise_windows",
+    "unexplained",
+]

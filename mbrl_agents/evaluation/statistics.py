@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from mbrl_agents.data.conditions import merged
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
@@ -33,12 +34,29 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     return low, high
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of a mean, of values that are taken as independent.
+
+    Of fewer than two values nothing is known: both ends are the value.
+    """
+    count = len(values)
+    if count == 0:
+        raise ValueError("no values to give an interval of their mean")
+    mean = float(np.mean(values))
+    if count == 1:
+        return mean, mean
+    half = float(stdtrit(count - 1, 0.975) * np.std(values, ddof=1)) / math.sqrt(count)
+    return mean - half, mean + half
+
+
 def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """The figures of one method: success with interval, returns, rewards, planning time.
 
     Where no episode reports whether it succeeded, as in environments that know no success,
     ``successes``, ``success_rate`` and ``ci95`` are None and the return is the figure.  Where only
-    some do, the others did not succeed.  ``return_std`` is over the episodes.
+    some do, the others did not succeed.  ``return_std`` is over the episodes, and ``return_ci95``
+    the 95 % interval of their mean, as if all were independent: it knows nothing of how seeds
+    differ.
 
     ``plan_ms_p50`` and ``plan_ms_p95`` are over all timed calls of all episodes, the first ones
     included (see `EpisodeRecord`).  ``return_best`` is the best episode's return, and
@@ -65,6 +83,7 @@ def summarise(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
         },
         "return_mean": round(float(np.mean(returns)), 4),
         "return_std": round(float(np.std(returns)), 4),
+        "return_ci95": [round(end, 4) for end in mean_interval(returns)],
         "return_best": round(float(np.max(returns)), 4),
         "reward_per_step_mean": round(float(np.mean(rewards)), 4),
         "reward_per_step_best": round(float(np.max(rewards)), 4),
@@ -106,4 +125,4 @@ def _interval(outcome: dict[str, Any]) -> list[float] | None:
     return [round(x, 4) for x in wilson_interval(outcome["successes"], outcome["episodes"])]
 
 
-__all__ = ["summarise", "wilson_interval"]
+__all__ = ["mean_interval", "summarise", "wilson_interval"]

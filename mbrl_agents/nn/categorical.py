@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbrl_agents.nn.sharing import mine, whole_shape
+
 FEW_CLASSES = 8
 
 
@@ -36,7 +38,8 @@ def gumbel(
     shape: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device | str
 ) -> Tensor:
     """Standard Gumbel noise: ``argmax(log p + noise)`` is a draw from ``p``."""
-    uniform = torch.rand(shape, generator=generator, device=generator.device).to(device)
+    draws = torch.rand(whole_shape(shape), generator=generator, device=generator.device)
+    uniform = mine(draws).to(device)
     return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
 
 

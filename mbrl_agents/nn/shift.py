@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbrl_agents.nn.sharing import mine, whole_shape
+
 
 def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     """Sequences of images, each moved by up to ``pixels`` in both directions.
@@ -20,9 +22,9 @@ def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     """
     size, _, height, width, _ = images.shape
     moves = torch.randint(
-        -pixels, pixels + 1, (size, 2), generator=generator, device=generator.device
+        -pixels, pixels + 1, whole_shape((size, 2)), generator=generator, device=generator.device
     )
-    down, right = moves.to(images.device).unbind(1)
+    down, right = mine(moves).to(images.device).unbind(1)
     rows = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
     return torch.stack(

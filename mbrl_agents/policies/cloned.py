@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mbrl_agents.nn import MLP, GaussianHead
 from mbrl_agents.nn.actions import one_hot
+from mbrl_agents.nn.sharing import mine, whole_shape
 from mbrl_agents.policies.rolling import propose_by_rolling
 from mbrl_agents.protocols import Proposal, WorldModel
 
@@ -136,7 +137,8 @@ class ClonedPolicy(nn.Module):
             generator: of the input noise; none is added without one.
         """
         if generator is not None and self.config.input_noise > 0:
-            noise = torch.randn(features.shape, generator=generator, device=generator.device)
+            shape = whole_shape(features.shape)
+            noise = mine(torch.randn(shape, generator=generator, device=generator.device))
             features = features + self.config.input_noise * noise.to(features.device)
         raw = self.network(features)  # (E, N, 2 A), or (E, N, A) logits
         if self.discrete:

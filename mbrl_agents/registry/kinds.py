@@ -25,6 +25,7 @@ class Method:
         gathers: whether its training gathers what it learns from in environments of its own, so
             that it needs neither episodes nor steps.
         own_steps: whether it learns from its own experience alone, and needs to know how much.
+        imagines: whether it has a world model.
         searches: whether it takes long enough to decide for an evaluation to be split.
         sections: config classes by section of its settings, as ``module:name``.
         presets: names of presets that belong to it, applied in order.
@@ -46,6 +47,7 @@ class Method:
     train: ClassVar[str] = ""
     load: ClassVar[str] = ""
     own_steps: ClassVar[bool] = False
+    imagines: ClassVar[bool] = False
     searches: ClassVar[bool] = False
     evaluation_cost: ClassVar[float] = 10.0
 
@@ -99,6 +101,7 @@ class AgentMethod(Method):
     make: ClassVar[str] = "mbrl_agents.agents.agent:make_model_based"
     train: ClassVar[str] = "mbrl_agents.runs.training:train_agent"
     load: ClassVar[str] = "mbrl_agents.runs.loading:load_agent"
+    imagines: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     evaluation_cost: ClassVar[float] = 60.0
 

@@ -68,6 +68,8 @@ class RunInfo:
             really taken.  Both count those of the run that it started from.
         metrics: the last metrics of training by name.
         algorithm: Stable-Baselines3's class of a baseline.
+        updates: by phase of training how many there were, and their seconds; of a baseline the
+            gradient steps of its policy.  Empty in runs of earlier versions.
         conditions: of the environment, see `mbrl_agents.data.conditions`; None where it tells none.
     """
 
@@ -77,6 +79,7 @@ class RunInfo:
     env_steps: int
     metrics: dict[str, float] = field(default_factory=dict)
     algorithm: str = ""
+    updates: dict[str, tuple[int, float]] = field(default_factory=dict)
     conditions: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:

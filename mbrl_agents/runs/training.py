@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,10 @@ from mbrl_agents.data.parallel import make_env
 from mbrl_agents.evaluation.checks import Checks
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
 from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
-from mbrl_agents.evaluation.learning_curve import LearningCurve
+from mbrl_agents.evaluation.learning_curve import ActedCurve, LearningCurve
 from mbrl_agents.names import lookup, resolve
+from mbrl_agents.nn.sharing import processes, rank, wait_for_all
+from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import METHODS, Method
 from mbrl_agents.runs.data import count_run_episodes, read_run_episodes
 from mbrl_agents.runs.spec import BASELINE_FILE, RUN_FILE, RunInfo, RunSpec, difference
@@ -53,6 +57,7 @@ class Work:
         folder: of the run.
         progress: told of every log.
         callbacks: of SB3, for own experience.
+        clock: seconds of training so far.
         workers, engine: for phases that act in environments of their own, see `Agent.fit`.
     """
 
@@ -63,6 +68,7 @@ class Work:
     folder: Path
     progress: Progress
     callbacks: list[Any]
+    clock: Callable[[], float]
     workers: int = 0
     engine: str = "local"
 
@@ -97,15 +103,68 @@ def train_run(
         workers, engine: for methods that act in environments of their own, see `Agent.fit`; they
             change nothing but the time it takes.
 
+    Where several processes train together (`mbrl_agents.nn.sharing.joined`), all of them call this;
+    the first alone writes the folder, which all must see, and only a fit to episodes is possible.
+
     Raises:
         ValueError: the folder holds a run of another spec, or of a folder of episodes that has
             grown since; bounds, which have nothing to train; a method that learns from data
             without data; episodes of another task or of several; the official initial states.
     """
+    recipe = lookup(METHODS, spec.method, "method")
+    _check_processes(spec, recipe)
+    with _own_folder(Path(folder), fresh=fresh) as own:
+        return _train_run(
+            spec, recipe, own, progress=progress, fresh=fresh, workers=workers, engine=engine
+        )
+
+
+def _check_processes(spec: RunSpec, recipe: Method) -> None:
+    """Raise ValueError for what several processes cannot train together."""
+    count = processes()
+    if count == 1:
+        return
+    if recipe.kind != "agent":
+        raise ValueError(f"{spec.method} trains in one process: start it without torchrun")
+    if spec.steps or recipe.gathers:
+        raise ValueError(
+            f"{count} processes train together on recorded episodes only, and {spec.method} would "
+            "gather its own here: give --data and no --steps, or start it without torchrun "
+            "(--engine ray and --workers spread environments)"
+        )
+
+
+@contextmanager
+def _own_folder(folder: Path, *, fresh: bool) -> Iterator[Path]:
+    """The run folder; of all but the first of several processes a temporary copy to go on from."""
+    if processes() == 1:
+        yield folder
+        return
+    if rank() == 0:
+        wait_for_all()
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mbrl-") as temporary:
+        for name in () if fresh else (RUN_FILE, CHECKPOINT):
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, temporary)
+        wait_for_all()
+        yield Path(temporary)
+
+
+def _train_run(
+    spec: RunSpec,
+    recipe: Method,
+    folder: Path,
+    *,
+    progress: Progress | None,
+    fresh: bool,
+    workers: int,
+    engine: str,
+) -> RunInfo:
+    """`train_run` in a folder of this process' own."""
     from stable_baselines3.common.monitor import Monitor
 
-    folder = Path(folder)
-    recipe = lookup(METHODS, spec.method, "method")
     if not recipe.train:
         raise ValueError(f"{spec.method} is a reference policy: there is nothing to train")
     refuse_test_states(spec.env_kwargs)
@@ -136,8 +195,11 @@ def train_run(
         _describe(spec, folder)
         with _Clock(folder) as clock:
             told = clock.wrap(progress)
-            callbacks = [_callback(told, spec.steps), LearningCurve(folder), *_checks(spec, folder)]
-            work = Work(recipe, spec, episodes, env, folder, told, callbacks, workers, engine)
+            curve = LearningCurve(folder, clock.now)
+            callbacks = [_callback(told, spec.steps), curve, *_checks(spec, folder)]
+            work = Work(
+                recipe, spec, episodes, env, folder, told, callbacks, clock.now, workers, engine
+            )
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
         conditions = conditions_of(env)
@@ -150,7 +212,7 @@ def train_run(
     if not spec.steps:
         # Own experience may be gone on with; what is fitted is fitted.
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    if isinstance(agent, Agent):
+    if isinstance(agent, Agent) and rank() == 0:
         try_to_show_imagination(agent, folder, episodes)
     if not spec.steps:
         remove_experience(folder)
@@ -190,7 +252,7 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
         agent.fit(
             work.episodes,
             folder=work.folder,
-            progress=work.progress,
+            progress=_acted(work, agent),
             overrides=names,
             workers=work.workers,
             engine=work.engine,
@@ -202,7 +264,22 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
         "parameters": parameter_counts(agent),
         "env_steps": agent.num_timesteps + sum(map(len, work.episodes)),
         "metrics": agent.metrics,
+        "updates": {} if agent.trainer is None else dict(agent.trainer.work),
     }
+
+
+def _acted(work: Work, agent: Agent) -> Progress:
+    """The progress of a fit, which also records what acting phases meet as a learning curve."""
+    acting = {p.name: p for p in agent.algorithm.phases if isinstance(p, ActingPhase)}
+    curve = ActedCurve(work.folder, work.clock)
+
+    def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        if phase in acting and "train/return" in metrics:
+            steps = sum(one.env_steps for one in acting.values())
+            curve.add(steps, metrics["train/return"], metrics.get("train/length", 0.0))
+        work.progress(phase, done, total, metrics)
+
+    return tell
 
 
 def _with_start(info: RunInfo) -> RunInfo:
@@ -224,7 +301,8 @@ def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
     """Train an algorithm of Stable-Baselines3; see `train_agent`."""
     shown = work.episodes if work.recipe.demonstrations else ()
     agent = work.make(episodes=shown)
-    agent.learn(work.spec.steps, callback=work.callbacks)
+    with _timed(agent) as updates:
+        agent.learn(work.spec.steps, callback=work.callbacks)
     with atomic(work.folder / BASELINE_FILE) as temporary, temporary.open("wb") as stream:
         agent.save(stream)
     return agent, {
@@ -232,7 +310,35 @@ def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
         # Not `spec.steps`: PPO goes on to the end of a rollout.
         "env_steps": agent.num_timesteps + sum(map(len, shown)),
         "algorithm": _algorithm(agent),
+        "updates": updates,
     }
+
+
+@contextmanager
+def _timed(agent: BaseAlgorithm) -> Iterator[dict[str, tuple[int, float]]]:
+    """A context that counts the gradient steps of SB3's ``train`` and takes its time."""
+    found = {"train": (0, 0.0)}
+    train: Any = agent.train  # type: ignore[attr-defined]
+    # SAC steps three optimisers in an update; the critic's stands for it.
+    chosen: Any = getattr(agent.policy, "critic", agent.policy)
+
+    def count(*_: Any) -> None:
+        updates, seconds = found["train"]
+        found["train"] = updates + 1, seconds
+
+    def timed(*arguments: Any, **named: Any) -> None:
+        began = time.perf_counter()
+        train(*arguments, **named)
+        updates, seconds = found["train"]
+        found["train"] = updates, seconds + time.perf_counter() - began
+
+    hook = chosen.optimizer.register_step_post_hook(count)
+    agent.train = timed  # type: ignore[attr-defined]
+    try:
+        yield found
+    finally:
+        hook.remove()
+        del agent.train  # type: ignore[attr-defined]
 
 
 def refuse_test_states(env_kwargs: Mapping[str, Any]) -> None:
@@ -250,6 +356,7 @@ class _Clock:
     def __init__(self, folder: Path) -> None:
         self.file = folder / ELAPSED_FILE
         self.seconds = self._before = 0.0
+        self._began = self._written = time.perf_counter()
         if any(folder.glob("*checkpoint.safetensors")) and self.file.is_file():
             self.seconds = self._before = float(json.loads(self.file.read_text("utf-8")))
 
@@ -259,6 +366,10 @@ class _Clock:
 
     def __exit__(self, *exception: object) -> None:
         self._write(time.perf_counter())
+
+    def now(self) -> float:
+        """Seconds of training so far."""
+        return self._before + time.perf_counter() - self._began
 
     def wrap(self, progress: Progress | None) -> Progress:
         """``progress``, which also writes the time down: a kill gives no notice."""

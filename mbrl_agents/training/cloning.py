@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
+from mbrl_agents.nn.sharing import mine, sharing
 from mbrl_agents.policies.cloned import ClonedPolicy
 from mbrl_agents.protocols import Metrics, Observation, WorldModel
 from mbrl_agents.training.filtering import AT_ONCE, filtered
@@ -75,7 +76,9 @@ class CloneFit(FitPhase):
         features, labels = self._pairs(data, self.settings.policy_views)
         size = self.settings.policy_batch_size
         draw = torch.randint(len(labels), (size,), generator=generator).to(labels.device)
-        return self.policy.compute_loss(features[draw], labels[draw], generator=generator)
+        with sharing():
+            rows = mine(draw)
+            return self.policy.compute_loss(features[rows], labels[rows], generator=generator)
 
     def held_out(self, data: RecordedEpisodes) -> dict[str, float]:
         pairs = self._pairs(data, 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.recorded import RecordedEpisodes
 from mbrl_agents.nn.laprop import LaProp
+from mbrl_agents.nn.sharing import mine, sharing
 from mbrl_agents.protocols import Batch, Metrics, Observation, Schedule
 from mbrl_agents.training.checkpoints import under
 from mbrl_agents.training.phase import ModulePhase
@@ -269,7 +270,10 @@ TOKENS = "tokens"
 
 @runtime_checkable
 class WindowModel(Protocol):
-    """What `WindowFit` trains: a world model with a loss on windows within episodes."""
+    """What `WindowFit` trains: a world model with a loss on windows within episodes.
+
+    One whose members each learn from a part of the batch says with ``batch_parts`` how many.
+    """
 
     def fit_statistics(self, batch: Batch) -> None:
         """Set normalisers from windows of two steps, one of them context."""
@@ -317,7 +321,9 @@ class WindowFit(FitPhase):
         batch = data.draw_windows(
             settings.batch_size, settings.sequence_length, self.context, generator, own_share=own
         )
-        loss, metrics = self.model.compute_loss(batch.to(self.device), generator=generator)
+        with sharing():
+            shown = mine(batch, getattr(self.model, "batch_parts", 1))
+            loss, metrics = self.model.compute_loss(shown.to(self.device), generator=generator)
         return loss, metrics
 
     def held_out(self, data: RecordedEpisodes) -> dict[str, float]:

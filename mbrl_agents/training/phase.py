@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mbrl_agents.nn.sharing import average_gradients
 from mbrl_agents.protocols import Metrics, Schedule
 from mbrl_agents.training.checkpoints import pack_optimizer, under, unpack_optimizer
 
@@ -78,6 +79,8 @@ class ModulePhase:
     ) -> Tensor:
         """One step of an optimiser down ``loss``; returns the norm of the gradient.
 
+        Where several processes train together, the gradient is their mean.
+
         Args:
             optimizer: its name in ``optimizers``.
             parameters: those the gradient's norm is taken over and, beyond ``clip``, scaled.
@@ -89,6 +92,7 @@ class ModulePhase:
         chosen = self.optimizers[optimizer]
         chosen.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(p for group in chosen.param_groups for p in group["params"])
         norm = nn.utils.clip_grad_norm_(trained, clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mbrl_agents.data.buffer import SequenceBuffer
-from mbrl_agents.protocols import ActingPhase, Algorithm, Phase
+from mbrl_agents.nn.sharing import averaged
+from mbrl_agents.protocols import ActingPhase, Algorithm, Metrics, Phase
 from mbrl_agents.training.checkpoints import load_tensors, save_tensors, under
 from mbrl_agents.training.means import RunningMeans
 from mbrl_agents.training.settings import TrainingSettings
@@ -32,6 +34,8 @@ class Trainer:
         phase, done: in a fit, the number of the phase in turn and its updates so far.
         turns: finished turns by phase.
         metrics: of a fit, the last of each phase, by names as in `tagged`.
+        work: updates of each phase so far and their seconds, without looks at held-out data and
+            what prepares a turn.  On a GPU, seconds until the update was handed to it.
     """
 
     def __init__(self, algorithm: Algorithm, settings: TrainingSettings, *, seed: int) -> None:
@@ -41,6 +45,7 @@ class Trainer:
         self.phase = self.done = 0
         self.metrics: dict[str, float] = {}
         self.turns = dict.fromkeys(self.phases, 0)
+        self.work = dict.fromkeys(self.phases, (0, 0.0))
         self._waited = dict.fromkeys(self.phases, 0)
         self._credit = dict.fromkeys(self.phases, 0.0)
         self._means = {name: RunningMeans() for name in self.phases}
@@ -73,7 +78,7 @@ class Trainer:
             if self.done == 0:
                 phase.begin(buffer, total, seed=self.seed, refit=False)
             while self.done < total:
-                self._means[phase.name].add(phase.update(buffer))
+                self._means[phase.name].add(self._update(phase, buffer))
                 self.done += 1
                 if self.done % every == 0 or self.done == total:
                     self._held_out[phase.name] = phase.evaluate(buffer)
@@ -103,11 +108,19 @@ class Trainer:
             # A later turn must not draw the batches of the one before it.
             phase.begin(buffer, updates, seed=self.seed + total * refit, refit=refit)
             for done in range(1, updates + 1):
-                self._means[phase.name].add(phase.update(buffer))
+                self._means[phase.name].add(self._update(phase, buffer))
                 if done % self._log_every(phase) == 0 or done == updates:
                     self._held_out[phase.name] |= phase.evaluate(buffer)
             self._held_out[phase.name] |= phase.end(buffer)
             self.turns[phase.name] += 1
+
+    def _update(self, phase: Phase, buffer: SequenceBuffer) -> Metrics:
+        """One update, whose time is taken."""
+        began = time.perf_counter()
+        metrics = averaged(phase.update(buffer))
+        updates, seconds = self.work[phase.name]
+        self.work[phase.name] = updates + 1, seconds + time.perf_counter() - began
+        return metrics
 
     def _due(self, phase: Phase, buffer: SequenceBuffer, total: int, steps: int) -> int:
         """Updates that a phase has to take now."""
@@ -199,6 +212,7 @@ class Trainer:
             "phase": self.phase,
             "done": self.done,
             "turns": self.turns,
+            "work": self.work,
             "metrics": self.metrics,
             "waited": self._waited,
             "credit": self._credit,
@@ -224,6 +238,8 @@ class Trainer:
             module.load_state_dict(under(tensors, f"modules/{name}/"))
         self.stage, self.phase, self.done = meta["stage"], meta["phase"], meta["done"]
         self.turns, self.metrics = meta["turns"], meta["metrics"]
+        # Checkpoints of earlier versions do not say.
+        self.work |= {name: (int(n), float(s)) for name, (n, s) in meta.get("work", {}).items()}
         self._waited = meta["waited"]
         self._credit, self._held_out = meta["credit"], meta["held_out"]
         for name, phase in self.phases.items():

@@ -104,6 +104,7 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
         "success.png",
         "planning_time.png",
         "learning_curve.png",
+        "learning_time.png",
     }
     _check_tensorboard(folder / "tensorboard")
 

@@ -72,6 +72,7 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
         "planning_time-CartPole-v1.png",
         "planning_time-Pendulum-v1.png",
         "learning_curve-CartPole-v1.png",
+        "learning_time-CartPole-v1.png",
     }
     assert {p.name for p in (tmp_path / "tensorboard").iterdir()} == {
         "CartPole-v1-random-seed0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mbrl_agents.agents.experience import Collector
 from mbrl_agents.evaluation.learning_curve import (
     CURVE_FILE,
+    ActedCurve,
     CurvePoint,
     read_curve,
     smooth,
@@ -30,6 +32,13 @@ DREAMER = (
     "training.checkpoint_every=50",
     "actor_critic.imagination=3",
 )
+
+
+def timeless(curve: Iterable[CurvePoint]) -> list[tuple[float, ...]]:
+    """Points without wall time, which no two runs have in common."""
+    return [point[:3] for point in curve]
+
+
 PPO = ("baseline.n_steps=64", "baseline.batch_size=64", "baseline.n_epochs=1")
 
 
@@ -45,7 +54,10 @@ def test_every_episode_of_a_baseline_is_recorded_once(tmp_path: Path) -> None:
     spec = RunSpec("sb3-ppo", "CartPole-v1", overrides=PPO, steps=64)
     train_run(spec, tmp_path, fresh=True)
     again = read_curve(tmp_path / CURVE_FILE)
-    assert again == [point for point in curve if point.env_steps <= 64]
+    assert timeless(again) == timeless(point for point in curve if point.env_steps <= 64)
+    seconds = [point.seconds for point in curve]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
 
 
 def test_a_method_without_own_experience_has_no_curve(tmp_path: Path) -> None:
@@ -85,11 +97,11 @@ def test_a_resumed_run_loses_and_doubles_no_episode(
             train_run(spec, tmp_path / "parts")
     file = tmp_path / "parts" / CURVE_FILE
     before = read_curve(file)
-    assert before == whole[: len(before)]
+    assert timeless(before) == timeless(whole[: len(before)])
     with file.open("a") as stream:
         stream.write("13")  # a kill in the middle of a line
     train_run(spec, tmp_path / "parts")
-    assert read_curve(file) == whole
+    assert timeless(read_curve(file)) == timeless(whole)
 
 
 def test_files_that_are_no_curve_are_refused(tmp_path: Path) -> None:
@@ -102,7 +114,28 @@ def test_files_that_are_no_curve_are_refused(tmp_path: Path) -> None:
     assert read_curve(file) == [CurvePoint(5, -1.5, 5)]
 
 
+def test_a_curve_of_an_earlier_version_is_read_without_wall_time(tmp_path: Path) -> None:
+    file = tmp_path / CURVE_FILE
+    file.write_text("env_steps,return,length\n5,-1.5,5\n")
+    (point,) = read_curve(file)
+    assert math.isnan(point.seconds)
+
+
+def test_what_a_fit_meets_is_recorded_once(tmp_path: Path) -> None:
+    now = iter(range(1, 9))
+    curve = ActedCurve(tmp_path, lambda: float(next(now)))
+    curve.add(10, 1.0, 5.0)
+    curve.add(10, 9.0, 5.0)  # dreamed
+    curve.add(30, 2.0, 5.4)
+    assert read_curve(tmp_path / CURVE_FILE) == [(10, 1.0, 5, 1.0), (30, 2.0, 5, 2.0)]
+    # Gone on with from a checkpoint after 10 steps.
+    ActedCurve(tmp_path, lambda: 7.0).add(30, 2.5, 5.0)
+    assert read_curve(tmp_path / CURVE_FILE) == [(10, 1.0, 5, 1.0), (30, 2.5, 5, 7.0)]
+
+
 def test_smoothing_looks_back_only() -> None:
     points = [CurvePoint(10, 1.0, 10), CurvePoint(20, 3.0, 10), CurvePoint(50, 8.0, 30)]
     assert smooth(points, [10, 20, 25, 40, 50], 15) == [1.0, 2.0, 3.0, 3.0, 8.0]
     assert math.isnan(smooth(points, [5], 15)[0])
+    timed = [CurvePoint(10, 1.0, 10, 2.0), CurvePoint(20, 3.0, 10, 8.0)]
+    assert smooth(timed, [2, 9], 5, "seconds") == [1.0, 3.0]

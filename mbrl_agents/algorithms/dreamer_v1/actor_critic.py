@@ -15,6 +15,7 @@ from mbrl_agents.algorithms.dreamer_v1.model import DreamerV1Model
 from mbrl_agents.algorithms.dreamer_v1.rssm import State
 from mbrl_agents.nn.dense import dense_head
 from mbrl_agents.nn.returns import lambda_returns
+from mbrl_agents.nn.sharing import counted
 from mbrl_agents.protocols import Metrics
 
 
@@ -108,7 +109,7 @@ def actor_critic_losses(
         with torch.no_grad():
             reached = torch.ones_like(discounts[:, :1])
             weight = torch.cat([reached, discounts[:, :-2]], 1).cumprod(1)
-            weight = weight * (counts / counts.sum().clamp_min(1))[:, None] / weight.shape[1]
+            weight = weight * (counts / counted(counts))[:, None] / weight.shape[1]
         actor_loss = -(weight * returns).sum()
     off = critic(features[:, :-1].detach()) - returns.detach()
     critic_loss = (weight * 0.5 * off.square()).sum()

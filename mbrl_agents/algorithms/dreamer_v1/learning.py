@@ -10,6 +10,7 @@ from mbrl_agents.algorithms.dreamer_v1.actor_critic import Critic, actor_critic_
 from mbrl_agents.algorithms.dreamer_v1.config import ActorCriticConfig, DreamerV1TrainingConfig
 from mbrl_agents.algorithms.dreamer_v1.model import DreamerV1Model
 from mbrl_agents.data.buffer import SequenceBuffer
+from mbrl_agents.nn.sharing import mine, sharing
 from mbrl_agents.protocols import Metrics, tree_map
 from mbrl_agents.training.compiling import CompiledParts
 from mbrl_agents.training.phase import ModulePhase
@@ -74,11 +75,12 @@ class DreamerV1Phase(ModulePhase):
     def update(self, buffer: SequenceBuffer) -> Metrics:
         training = self.training
         sample = buffer.sample(training.batch_size, self.length, self.batches)
-        batch, draws = sample.batch.to(self.device), self.drawing()
-        counts = batch.mask
-        if self.model.continue_head is not None:
-            counts = counts & ~batch.terminal  # nothing follows on an end
-        with self.compiled:
+        draws = self.drawing()
+        with sharing(), self.compiled:
+            batch = mine(sample.batch).to(self.device)
+            counts = batch.mask
+            if self.model.continue_head is not None:
+                counts = counts & ~batch.terminal  # nothing follows on an end
             learned = self.model.compute_loss(batch, draws)
             imagined = actor_critic_losses(
                 self.actor_critic,

@@ -14,6 +14,7 @@ from mbrl_agents.algorithms.dreamer_v1.rssm import RSSM, State, kl_divergence, s
 from mbrl_agents.data.spaces import action_size, observation_layout
 from mbrl_agents.nn.actions import ActionStatistics
 from mbrl_agents.nn.dense import dense_head
+from mbrl_agents.nn.sharing import counted
 from mbrl_agents.nn.vision import ObservationDecoder, ObservationEncoder
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout, tree_map
 
@@ -193,7 +194,7 @@ class DreamerV1Model(nn.Module):
         prior = self.rssm.prior(states["deter"])
         features = self.features(states)
         weight = batch.mask.float()
-        weight = weight / weight.sum().clamp_min(1.0)
+        weight = weight / counted(weight)
 
         def mean(x: Tensor) -> Tensor:
             return (x.reshape(size, length) * weight).sum()

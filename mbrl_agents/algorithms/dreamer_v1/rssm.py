@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from mbrl_agents.algorithms.dreamer_v1.config import DreamerV1Config
 from mbrl_agents.nn.dense import activation_layer, glorot
+from mbrl_agents.nn.sharing import mine, whole_shape
 
 State = dict[str, Tensor]
 """``{"deter": (..., D), "stoch": (..., S)}``."""
@@ -50,7 +51,8 @@ def standard_normal(
     shape: tuple[int, ...] | torch.Size, generator: torch.Generator, device: torch.device
 ) -> Tensor:
     """Standard-normal noise on ``device``, wherever the generator is."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(device)
+    draws = torch.randn(whole_shape(shape), generator=generator, device=generator.device)
+    return mine(draws).to(device)
 
 
 class RSSM(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mbrl_agents.algorithms.dreamer_v2.config import ActorCriticConfig
 from mbrl_agents.nn.categorical import entropy, gumbel, one_hot_sample
 from mbrl_agents.nn.dense import dense_head
+from mbrl_agents.nn.sharing import mine, whole_shape
 from mbrl_agents.policies.rolling import propose_by_rolling
 from mbrl_agents.protocols import Proposal, WorldModel
 
@@ -51,7 +52,8 @@ class TruncatedNormal:
         A uniform number goes through the inverse of the cumulative distribution, so the
         gradient is the pathwise one.
         """
-        uniform = torch.rand(self.mean.shape, generator=generator, device=generator.device)
+        shape = whole_shape(self.mean.shape)
+        uniform = mine(torch.rand(shape, generator=generator, device=generator.device))
         level = self._below + uniform.to(self.mean.device) * self._mass
         standard = math.sqrt(2.0) * torch.erfinv(2.0 * level.clamp(EDGE, 1.0 - EDGE) - 1.0)
         drawn = self.mean + self.std * standard

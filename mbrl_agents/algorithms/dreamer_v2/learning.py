@@ -11,6 +11,7 @@ from mbrl_agents.algorithms.dreamer_v2.actor import Actor
 from mbrl_agents.algorithms.dreamer_v2.actor_critic import Critic, ImaginedLearning
 from mbrl_agents.algorithms.dreamer_v2.config import ActorCriticConfig, DreamerV2TrainingConfig
 from mbrl_agents.algorithms.dreamer_v2.model import DreamerV2Model
+from mbrl_agents.nn.sharing import mine, sharing
 from mbrl_agents.protocols import Metrics, Schedule, tree_map
 from mbrl_agents.training.compiling import CompiledParts
 from mbrl_agents.training.phase import ModulePhase
@@ -88,8 +89,8 @@ class DreamerV2Phase(ModulePhase):
     def update(self, buffer: SequenceBuffer) -> Metrics:
         config, draws = self.config, self.drawing()
         sample = buffer.sample(config.batch_size, config.sequence_length, self.batches)
-        batch = sample.batch.to(self.device)
-        with self.compiled:
+        with sharing(), self.compiled:
+            batch = mine(sample.batch).to(self.device)
             learned = self.model.compute_loss(batch, generator=draws)
             norms = {"world_model_norm": self._step("world_model", learned.loss)}
             actor_loss, critic_loss, metrics = self.imagined.losses(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mbrl_agents.nn.categorical import entropy, gumbel, one_hot_sample, unimix_log_probs
 from mbrl_agents.nn.normed import Linear, dense_stack
+from mbrl_agents.nn.sharing import mine, whole_shape
 from mbrl_agents.policies.rolling import propose_by_rolling
 from mbrl_agents.protocols import Proposal, WorldModel
 
@@ -53,7 +54,8 @@ class BoundedNormal:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """A draw, without a gradient."""
-        noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
+        shape = whole_shape(self.mean.shape)
+        noise = mine(torch.randn(shape, generator=generator, device=generator.device))
         return (self.mean + self.std * noise.to(self.mean.device)).detach()
 
     def log_prob(self, action: Tensor) -> Tensor:

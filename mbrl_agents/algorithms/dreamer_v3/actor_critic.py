@@ -14,6 +14,7 @@ from mbrl_agents.algorithms.dreamer_v3.critic import Critic
 from mbrl_agents.algorithms.dreamer_v3.model import DreamerV3Model, ModelOutput
 from mbrl_agents.algorithms.dreamer_v3.rolling import stepper
 from mbrl_agents.nn.returns import lambda_returns
+from mbrl_agents.nn.sharing import whole
 from mbrl_agents.nn.symlog import TwoHot
 from mbrl_agents.protocols import Batch, Metrics, tree_map
 
@@ -252,7 +253,7 @@ class ActorCritic(nn.Module):
                 returns = lambda_returns(
                     reward[:, 1:], live[:, 1:], later, final, config.lambda_
                 )  # (N, H)
-                self.scale.update(returns)
+                self.scale.update(whole(returns))
                 advantage = (returns - value) / self.scale()
                 # How likely the episode is to get here; 0 where there was no observation.
                 weight = live.cumprod(1)[:, :-1] * batch.mask.flatten()[:, None]

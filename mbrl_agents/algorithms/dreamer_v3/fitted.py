@@ -16,6 +16,7 @@ from mbrl_agents.algorithms.fitted import FittedModel
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.extras import ExtrasStore
 from mbrl_agents.data.recorded import RecordedEpisodes, draw_from
+from mbrl_agents.nn.sharing import mine, sharing, whole
 from mbrl_agents.protocols import ActionPrior, Metrics, Phase, tree_map
 from mbrl_agents.training.checkpoints import under
 from mbrl_agents.training.compiling import CompiledParts
@@ -80,10 +81,13 @@ class SequenceFit(FitPhase):
         before["known"] &= torch.from_numpy(starts > 0)
         state = tree_map(lambda x: x.to(self.device), state_of(before, self.model))
         batch = self._read(data).sequences(starts, length).to(self.device)
-        with self.compiled:
-            output = self.model.compute_loss(batch, state, generator=generator)
+        with sharing(), self.compiled:
+            output = self.model.compute_loss(
+                mine(batch), tree_map(mine, state), generator=generator
+            )
+            states = tree_map(whole, output.states)
         index = torch.from_numpy(starts)[:, None] + torch.arange(length)
-        carried.write(0, index.numpy(), extras_of(output.states))
+        carried.write(0, index.numpy(), extras_of(states))
         return output.loss, output.metrics
 
     def end(self, buffer: SequenceBuffer) -> dict[str, float]:

@@ -15,6 +15,7 @@ from mbrl_agents.algorithms.dreamer_v3.rssm import State
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.extras import KNOWN
 from mbrl_agents.nn.laprop import LaProp
+from mbrl_agents.nn.sharing import mine, sharing, whole
 from mbrl_agents.protocols import Metrics, Schedule, tree_map
 from mbrl_agents.training.compiling import CompiledParts
 from mbrl_agents.training.phase import ModulePhase
@@ -97,14 +98,16 @@ class DreamerV3Phase(ModulePhase):
         device, generator = self.device, self.drawing()
         batch = sample.batch.to(device)
         state = tree_map(lambda x: x.to(device), state_of(sample.before, self.model))
-        with self.compiled:
+        with sharing(), self.compiled:
+            batch, state = mine(batch), tree_map(mine, state)
             output = self.model.compute_loss(batch, state, generator=generator)
+            states = tree_map(whole, output.states)
             loss, metrics = self.actor_critic.compute_loss(
                 self.model, output, batch, generator=generator
             )
         norm = self.step("all", output.loss + loss, self.parameters, float("inf"))
         self.actor_critic.update_slow()
-        buffer.remember(sample.place, extras_of(output.states))
+        buffer.remember(sample.place, extras_of(states))
         self.updates += 1
         return {**output.metrics, **metrics, "gradient_norm": norm}
 

@@ -20,7 +20,9 @@ from mbrl_agents.algorithms.simple.vectors import (
 )
 from mbrl_agents.data.spaces import action_size
 from mbrl_agents.nn import MLP, ActionStatistics, Normaliser, Unrolled
+from mbrl_agents.nn.masked import weighted_mean
 from mbrl_agents.nn.returns import lambda_steps
+from mbrl_agents.nn.sharing import counted
 from mbrl_agents.protocols import Batch, Metrics, Observation, Rollout
 
 CONTEXT = 1
@@ -226,7 +228,7 @@ class SimpleWorldModel(nn.Module):
         del generator
         data = self._shared_out(batch)
         weight = data.mask.float()
-        count = weight.sum().clamp_min(1.0)
+        count = counted(weight)
 
         # Dynamics: each member unrolls what it predicted itself.
         obs, prev = data.obs[:, :, 0], data.prev_obs  # (E, B, D)
@@ -259,13 +261,13 @@ class SimpleWorldModel(nn.Module):
         steps = steps * torch.where(guess < to_go, 2 * tau, 2 * (1 - tau))
         reward_loss = (reward * weight).sum() / count
         continue_loss = (ends * weight).sum() / count
-        steps_loss = (steps * known).sum() / known.sum().clamp_min(1.0)
+        steps_loss = weighted_mean(steps, known)
 
         ends = self.config.reward_weight * reward_loss + self.config.continue_weight * continue_loss
         total = dynamics + ends + self.config.steps_weight * steps_loss
         with torch.no_grad():
-            off = ((guess - to_go).abs() * known).sum()
-            steps_error = off / known.sum().clamp_min(1.0) * self.config.steps_scale
+            off = weighted_mean((guess - to_go).abs(), known)
+            steps_error = off * self.config.steps_scale
         return total, {
             "loss": total.detach(),
             "dynamics": dynamics.detach(),
@@ -316,6 +318,11 @@ class SimpleWorldModel(nn.Module):
             phase = (raw[..., 2 * self.obs_size :, None] * self._waves).flatten(-2)
             features = torch.cat([features, phase.sin(), phase.cos()], -1)
         return features
+
+    @property
+    def batch_parts(self) -> int:
+        """How many parts the rows of a training batch fall into: one for each member."""
+        return self.config.ensemble
 
     def _shared_out(self, batch: Batch) -> _Steps:
         """The batch for each member: a share of its own in training, all of it otherwise.
