@@ -11,6 +11,7 @@ from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
+from mbrl_agents.cli.data import app as data
 from mbrl_agents.cli.doctor import doctor
 from mbrl_agents.cli.evaluate import evaluate
 from mbrl_agents.cli.imagine import imagine
@@ -56,6 +57,7 @@ app.command("inspect")(inspect)
 app.command("methods")(methods)
 app.command("doctor")(doctor)
 app.add_typer(assets, name="assets")
+app.add_typer(data, name="data")
 
 if __name__ == "__main__":
     app()
