@@ -1,4 +1,4 @@
-"""Every format gives back what was written, as far as it can hold it, and is told from the others."""
+"""Every format gives back what was written as far as it can hold it, and is told from others."""
 
 from __future__ import annotations
 
