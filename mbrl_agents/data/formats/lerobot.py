@@ -7,8 +7,8 @@ says which rows of which file and which seconds of which video an episode is.
 Frames show what was seen before their action; nobody wrote down what the last one led to.  What is
 written here keeps that too: as ``final.KEY`` of the episode's row, and as one more frame of video
 than the episode's seconds cover, which other readers do not look at.  Elsewhere the last
-observation stands twice, and nothing is known of the outcome unless ``next.done`` and ``next.success`` tell.
-Videos are lossy: a few grey levels.
+observation stands twice, and nothing is known of the outcome unless ``next.done`` and
+``next.success`` tell.  Videos are lossy: a few grey levels.
 """
 
 from __future__ import annotations
