@@ -96,7 +96,7 @@ def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Age
     """
     from mbrl_agents.agents.agent import Agent
     from mbrl_agents.agents.base import Parts
-    from mbrl_agents.export.hub import fetch
+    from mbrl_agents.agents.hub import fetch
 
     parts, others = Parts.among(arguments)
     return Agent.load(fetch(path), env, parts=parts, **others)

@@ -1,9 +1,8 @@
-"""A finished run as a folder for the Hugging Face Hub, and runs that come from there."""
+"""A finished run as a folder for the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,6 @@ from mbrl_agents.data.files import atomic_folder, write_text
 from mbrl_agents.registry import METHODS, AgentMethod
 from mbrl_agents.runs.spec import RUN_FILE, RunInfo
 
-SCHEME = "hf://"
 CARD, HUB_CONFIG = "README.md", "config.json"
 EVALUATIONS = ("evaluation.json", "evaluation_results.json")
 """Where a run's folder may have the figures of its evaluation."""
@@ -77,30 +75,6 @@ def export_hub(run: str | Path, folder: str | Path, evaluation: Path | None = No
         write_text(out / HUB_CONFIG, json.dumps(config, indent=2, default=str) + "\n")
         write_text(out / CARD, _card(info, measured))
         return sorted(p.name for p in out.iterdir())
-
-
-def fetch(source: str | os.PathLike[str]) -> Path:
-    """The folder of "hf://OWNER/NAME" (a branch or commit may follow an @); else ``source``.
-
-    Raises:
-        FileNotFoundError: when the hub gives nothing of that name.
-    """
-    text = os.fspath(source)
-    if not text.startswith(SCHEME):
-        return Path(text)
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = text.removeprefix(SCHEME).partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=["*.safetensors", "*.json", "*.yaml"],
-            )
-        )
-    except Exception as error:  # the hub's errors, and those of the network
-        raise FileNotFoundError(f"the Hugging Face Hub gave no model {name!r}: {error}") from error
 
 
 def _evaluation(run: Path, given: Path | None) -> dict[str, Any] | None:
@@ -173,4 +147,4 @@ def _said(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-__all__ = ["EVALUATIONS", "export_hub", "fetch"]
+__all__ = ["EVALUATIONS", "export_hub"]
