@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,18 +82,6 @@ class ValuedModel:
         return replace(rollout, value=self._value(rollout.features))
 
 
-class ActionKind(Protocol):
-    """What acting has to know of actions.
-
-    Attributes:
-        size: of a normalised action.
-        discrete: whether normalised actions are one-hot.
-    """
-
-    size: int
-    discrete: bool
-
-
 class Acting:
     """An algorithm that acts, or a planner over its world model.
 
@@ -101,13 +89,14 @@ class Acting:
 
     Attributes:
         algorithm: whose modules act.
-        codec: of the environment's actions.
+        codec: of the environment's actions: the ``size`` of normalised ones, and whether they are
+            ``discrete``, one-hot.
         explore_std: of the noise that experience is gathered with.
         device: of the modules.
     """
 
     algorithm: Algorithm
-    codec: ActionKind
+    codec: Any
     explore_std: float
     device: Any
 

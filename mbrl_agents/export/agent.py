@@ -111,8 +111,8 @@ class ExportedAgent(Acting, nn.Module):
 
     def tensors(self, observation: Any) -> Observation:
         """An observation of one environment as a batch of one."""
-        space = self.observation_space
-        entries = space.spaces if isinstance(space, spaces.Dict) else {"obs": space}
+        space: Any = self.observation_space
+        entries: dict[str, Any] = getattr(space, "spaces", {"obs": space})
         given = observation if isinstance(observation, Mapping) else {"obs": observation}
         found = {}
         for key, entry in entries.items():

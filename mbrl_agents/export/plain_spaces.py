@@ -16,7 +16,8 @@ from torch import Tensor
 class Space:
     """What all spaces are."""
 
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
+    dtype = ""
 
 
 class Box(Space):
@@ -42,8 +43,6 @@ class Dict(Space):
 
 class Discrete(Space):
     """The numbers from ``start`` to before ``start + n``."""
-
-    shape = ()
 
     def __init__(self, n: int, start: int = 0) -> None:
         self.n, self.start = n, start

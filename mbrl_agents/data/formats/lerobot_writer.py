@@ -156,13 +156,13 @@ class _Moments:
     """Least, greatest, mean and std of what is added, by dimension."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._image = False
+        self._count, self._image = 0, False
+        self._low = self._high = self._total = self._squares = np.zeros(0)
 
     def add(self, values: np.ndarray, *, image: bool = False) -> None:
         """Values ``(N, D)``."""
-        low, high, total = values.min(0), values.max(0), values.sum(0)
-        squares = (values**2).sum(0)
+        low, high = values.min(0), values.max(0)
+        total, squares = values.sum(0), (values**2).sum(0)
         if self._count:
             low, high = np.minimum(low, self._low), np.maximum(high, self._high)
             total, squares = total + self._total, squares + self._squares
