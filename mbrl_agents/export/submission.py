@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbrl_agents.data.files import atomic
+from mbrl_agents.registry.hand_in import CODE
 
 LIMIT = 50_000_000
 """Bytes that the zip must stay below."""
 
 FOLDER = "submit"
-CODE = ("dreamer_model_trainer.py", "simple_world_model.py", "planning.py", "dreamerV3.py",
-        "world_model.py", "sim_eval.py")  # fmt: skip
 HYDRA = ".hydra/"
 OUTPUTS: Mapping[str, Sequence[str]] = {
     "q1_simple_cem": ("miniGRP.pth", "training_logs.csv", HYDRA),

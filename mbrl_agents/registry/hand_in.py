@@ -1,4 +1,4 @@
-"""What the course calls the file that holds a model's architecture."""
+"""What the course calls its files, those of models' architectures among them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ FILES = {
 }
 """Name of the file, without suffix, and of the class in it, by the algorithm's module."""
 
+CODE = (
+    "dreamer_model_trainer.py",
+    "simple_world_model.py",
+    "planning.py",
+    "dreamerV3.py",
+    "world_model.py",
+    "sim_eval.py",
+)
+"""The code that is submitted."""
+
 OTHERS = ("grp_model", "WorldModelAgent")
 
 
@@ -18,4 +28,4 @@ def architecture(method: AgentMethod) -> tuple[str, str]:
     return FILES.get(method.algorithm.partition(":")[0], OTHERS)
 
 
-__all__ = ["architecture"]
+__all__ = ["CODE", "architecture"]

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mbrl_agents.cli.main import app
-from mbrl_agents.export.submission import CODE, OUTPUTS, export_submission
+from mbrl_agents.export.submission import OUTPUTS, export_submission
+from mbrl_agents.registry.hand_in import CODE
 
 
 def outputs(root: Path) -> Path:
