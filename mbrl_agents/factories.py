@@ -84,6 +84,8 @@ def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Age
     """A saved agent, from a run folder or a file that its ``save`` wrote.
 
     Args:
+        path: of the folder or file, or "hf://OWNER/NAME" for one of the Hugging Face Hub that
+            ``mbrl export hub`` wrote.
         env: set on the agent, after its spaces were checked.
         **arguments: of `Agent.load`; ``world_model``, ``planner`` and ``objective`` give again
             what the agent was built of.
@@ -94,6 +96,7 @@ def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Age
     """
     from mbrl_agents.agents.agent import Agent
     from mbrl_agents.agents.base import Parts
+    from mbrl_agents.agents.hub import fetch
 
     parts, others = Parts.among(arguments)
-    return Agent.load(path, env, parts=parts, **others)
+    return Agent.load(fetch(path), env, parts=parts, **others)

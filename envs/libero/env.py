@@ -332,6 +332,21 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         info = {"is_success": success, "task": self._task}
         return self._observation(), reward, success, False, info
 
+    def present(self, *, begin: bool) -> tuple[dict[str, NDArray[Any]], float, bool]:
+        """What the simulation's present state shows, wherever it came from (see `replay`).
+
+        Args:
+            begin: whether an episode begins here; its reward is then 0.
+
+        Returns:
+            Observation, reward of the way here, and success.
+        """
+        success = self.simulation.success()
+        if begin:
+            self._reward.begin(self.simulation)
+        reward = 0.0 if begin else self._reward.step(self.simulation, success)
+        return self._observation(), reward, success
+
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """The scene's camera, ``(render_size, render_size, 3)`` uint8, or None."""
         if self.render_mode is None:

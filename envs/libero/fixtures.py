@@ -8,7 +8,7 @@ of yaw for the cabinet; the centre of that region is the one choice that is the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Fixtures:
                 position, quaternion, _ = sampler.sample()[thing.name]
                 self.centre[inner.obj_body_id[thing.name]] = np.array(position), quaternion
 
-    def place(self, poses: dict[int, Pose]) -> None:
+    def place(self, poses: Mapping[int, Pose]) -> None:
         """Put fixtures at the given poses; kinematics are not brought up to date."""
         for body, (position, quaternion) in poses.items():
             self._model.body_pos[body] = position

@@ -9,7 +9,7 @@ runs three.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import controller
 from .contact_rule import apply_contact_rule, check_contact_rule, unregister
 from .contacts import SLEEP, Contacts
-from .fixtures import FIXTURES, Fixtures
+from .fixtures import FIXTURES, Fixtures, Pose
 from .init_states import read_init_states
 from .runtime import libero_envs, seeded_numpy, use_assets
 from .suites import Suite
@@ -123,13 +123,26 @@ class Simulation:
         if self._draws_fixtures:
             self._place_randomly(seed)
             poses = self._fixtures.poses()
-        state = states[init_state]
+        self.restore(states[init_state], poses)
+
+    def restore(self, state: NDArray[np.float64], fixtures: Mapping[int, Pose]) -> None:
+        """Put everything where a recorded state has it.
+
+        Args:
+            state: ``(1 + nq + nv,)`` time, positions, velocities.
+            fixtures: pose of each fixture body; those not named stay where they are.
+        """
         self._clear()
-        self._fixtures.place(poses)
+        self._fixtures.place(fixtures)
         nq = self.model.nq
         self.data.qpos[:] = state[1 : 1 + nq]
         self.data.qvel[:] = state[1 + nq :]
         self._start()
+
+    @property
+    def fixtures(self) -> Fixtures:
+        """Where the fixtures may stand."""
+        return self._fixtures
 
     def reset_random(self, seed: int) -> None:
         """Reset with placements drawn by LIBERO's own samplers.

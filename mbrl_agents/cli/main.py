@@ -11,8 +11,10 @@ from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
+from mbrl_agents.cli.data import app as data
 from mbrl_agents.cli.doctor import doctor
 from mbrl_agents.cli.evaluate import evaluate
+from mbrl_agents.cli.export import app as export
 from mbrl_agents.cli.imagine import imagine
 from mbrl_agents.cli.inspect import inspect
 from mbrl_agents.cli.methods import methods
@@ -56,6 +58,8 @@ app.command("inspect")(inspect)
 app.command("methods")(methods)
 app.command("doctor")(doctor)
 app.add_typer(assets, name="assets")
+app.add_typer(data, name="data")
+app.add_typer(export, name="export")
 
 if __name__ == "__main__":
     app()

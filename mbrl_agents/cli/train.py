@@ -22,7 +22,11 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Episode folder to learn from (`mbrl collect`).")
+        str | None,
+        typer.Option(
+            help="Episodes to learn from: a folder of `mbrl collect`, anything that `mbrl data "
+            "inspect` reads, or a dataset of the Hugging Face Hub, hf://OWNER/NAME."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder [default: runs/METHOD-SEED].")
@@ -124,6 +128,8 @@ def train(
 
             others = [*settings_of_start(start, method), *others]
         config = resolve_config(method, others)
+        if data is not None:
+            _read_once(data)
         env_id, env_kwargs = _environment(data, env, task, taken["env"], start)
 
     from mbrl_agents.runs.spec import RunSpec
@@ -138,7 +144,7 @@ def train(
         env_kwargs=env_kwargs,
         overrides=tuple(others),
         seed=seed,
-        data=None if data is None else str(data),
+        data=data,
         steps=steps,
         limit=episodes,
         start=None if start is None else str(start),
@@ -181,8 +187,16 @@ def train(
     typer.echo(f"evaluate it: mbrl eval {folder}")
 
 
+def _read_once(data: str) -> None:
+    """Convert data of another format into the cache, with progress, unless it is there already."""
+    from mbrl_agents.data.formats import as_folder
+
+    with console.progress(f"reading {data}") as update:
+        as_folder(data, on_episode=lambda _: update())
+
+
 def _environment(
-    data: Path | None,
+    data: str | None,
     env: str | None,
     task: str | None,
     own: dict[str, Any],
@@ -193,9 +207,8 @@ def _environment(
     Args:
         own: keywords given for it.
     """
-    from mbrl_agents.data.dataset import read_infos
     from mbrl_agents.envs.registration import defaults
-    from mbrl_agents.runs.data import check_tasks, env_of_data
+    from mbrl_agents.runs.data import check_tasks, env_of_data, source_infos
     from mbrl_agents.runs.spec import RunInfo
     from mbrl_agents.runs.tasks import ALL_TASKS
     from mbrl_agents.runs.training import refuse_test_states
@@ -221,5 +234,5 @@ def _environment(
     kwargs.update(own)
     refuse_test_states(kwargs)
     if data is not None:
-        check_tasks(data, read_infos(data), kwargs)
+        check_tasks(data, source_infos(data), kwargs)
     return env_id, kwargs

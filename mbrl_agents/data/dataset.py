@@ -262,15 +262,15 @@ def _decoded(shard: Path) -> Iterator[Episode]:
             raise ValueError(f"{shard} is not a readable episode shard: {error}") from error
         if batch is None:
             break
-        yield from _from_table(pa.Table.from_batches([batch]))
+        yield from table_episodes(pa.Table.from_batches([batch]))
     del batch, batches
     # Arrow's allocator keeps what it once had.
     pa.default_memory_pool().release_unused()
 
 
-def _from_table(table: pa.Table) -> Iterator[Episode]:
+def table_episodes(table: pa.Table) -> Iterator[Episode]:
     """The episodes of a table, whose memory they share where they can."""
-    columns = {name: _entries(table.column(name)) for name in table.column_names}
+    columns = {name: column_rows(table.column(name)) for name in table.column_names}
     for row in range(table.num_rows):
         observations = {
             name.removeprefix(_OBSERVATION): values[row]
@@ -294,9 +294,9 @@ def _from_table(table: pa.Table) -> Iterator[Episode]:
         )
 
 
-def _entries(column: pa.ChunkedArray) -> list[Any]:
+def column_rows(column: pa.ChunkedArray) -> list[Any]:
     """The rows of a column: arrays for list columns, plain values otherwise."""
-    if not pa.types.is_list(column.type):
+    if not _is_list(column.type):
         return list(column.to_pylist())
     entries: list[Any] = []
     for chunk in column.chunks:
@@ -305,15 +305,24 @@ def _entries(column: pa.ChunkedArray) -> list[Any]:
         while True:
             if isinstance(inner, pa.ExtensionArray):  # images, where `datasets` is loaded
                 inner = inner.storage
-            if not pa.types.is_list(inner.type):
+            if pa.types.is_fixed_size_list(inner.type):
+                shape.append(inner.type.list_size)
+            elif _is_list(inner.type):
+                # Sizes of inner axes are constant within a column: `_nested` made sure of it.
+                steps = inner.offsets.to_numpy()
+                shape.append(int(steps[1] - steps[0]) if len(steps) > 1 else 0)
+                if steps[-1] - steps[0] != shape[-1] * (len(steps) - 1):
+                    raise ValueError("entries of one column differ in shape")
+            else:
                 break
-            # Sizes of inner axes are constant within a column: `_nested` made sure of it.
-            steps = inner.offsets.to_numpy()
-            shape.append(int(steps[1] - steps[0]) if len(steps) > 1 else 0)
             inner = inner.values
         flat = inner.to_numpy(zero_copy_only=False).reshape(-1, *shape)
         entries.extend(flat[start:stop] for start, stop in itertools.pairwise(offsets))
     return entries
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _open(shard: Path) -> pq.ParquetFile:
@@ -328,9 +337,12 @@ def _shards(folder: Path) -> list[Path]:
 
 
 __all__ = [
+    "DECODED_BYTES",
     "EpisodeWriter",
+    "column_rows",
     "count_episodes",
     "read_episodes",
     "read_infos",
+    "table_episodes",
     "write_episodes",
 ]

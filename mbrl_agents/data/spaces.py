@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 from gymnasium import spaces
 
 from mbrl_agents.nn.layout import ObservationLayout
@@ -26,8 +27,8 @@ def observation_layout(space: spaces.Space, factor: int = 16) -> ObservationLayo
         if not isinstance(entry, spaces.Box):
             raise ValueError(f"observation {key!r} is a {type(entry).__name__}; need a Box")
         if len(entry.shape) <= 1:
-            vectors[key] = int(np.prod(entry.shape, dtype=int))
-        elif len(entry.shape) == 3 and entry.dtype == np.uint8:
+            vectors[key] = math.prod(entry.shape)
+        elif len(entry.shape) == 3 and str(entry.dtype) == "uint8":
             channels, size = _picture(entry.shape)
             if size[0] % factor or size[1] % factor:
                 raise ValueError(

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from mbrl_agents.data.collect import Collection, collect
 from mbrl_agents.data.dataset import read_episodes, read_infos
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.data.formats import as_folder
 from mbrl_agents.runs.spec import RunInfo
 from mbrl_agents.runs.tasks import ALL_TASKS, as_observed, several_tasks
 
@@ -24,13 +25,14 @@ def env_of_data(folder: str | Path, task: Tasks = None) -> tuple[str, dict[str, 
     """The environment that a folder's episodes come from: id and keywords of ``gym.make``.
 
     Args:
+        folder: of episodes, or another source that `mbrl_agents.data.formats.as_folder` knows.
         task: the one to take of several, a list of them, or "all".
 
     Raises:
         FileNotFoundError: no episodes there.
         ValueError: the episodes do not say, or come from several tasks and none is chosen.
     """
-    infos = read_infos(folder)
+    infos = source_infos(folder)
     if not infos:
         raise FileNotFoundError(f"no episodes in {folder}; `mbrl collect` writes them")
     if "collection" not in infos[0]:
@@ -44,6 +46,11 @@ def env_of_data(folder: str | Path, task: Tasks = None) -> tuple[str, dict[str, 
         if key := str(infos[0].get("task_key", "")):
             kwargs["task"] = int(key) if key.isdigit() else key
     return described["env_id"], kwargs
+
+
+def source_infos(source: str | Path) -> list[dict[str, Any]]:
+    """The ``info`` of every episode of a source; empty where there is nothing."""
+    return read_infos(as_folder(source))
 
 
 def _draws_tasks(infos: list[dict[str, Any]]) -> bool:
@@ -98,7 +105,7 @@ def count_run_episodes(
     data: str | Path | Sequence[str], env_kwargs: Mapping[str, Any], limit: int | None
 ) -> int | None:
     """How many episodes `read_run_episodes` would read; None where there are none any more."""
-    found = [read_infos(folder) for folder in _folders(data)]
+    found = [source_infos(folder) for folder in _folders(data)]
     if not all(found):
         return None
     return sum(map(len, _chosen(found, env_kwargs, limit)))
@@ -113,7 +120,7 @@ def read_run_episodes(
     """The episodes of the environment's task, or of each of its tasks.
 
     Args:
-        data: episode folder, or several.
+        data: episode folder or another source (see `mbrl_agents.data.formats`), or several.
         env_kwargs: of the run's environment.
         limit: only the first so many; of a run on several tasks, of each.
         observation_space: of the environment; episodes are made to fit it as
@@ -123,7 +130,7 @@ def read_run_episodes(
         FileNotFoundError: no episodes there.
         ValueError: see `check_tasks` and `as_observed`.
     """
-    folders = _folders(data)
+    folders = [as_folder(folder) for folder in _folders(data)]
     found = [read_infos(folder) for folder in folders]
     check_tasks(data, [info for infos in found for info in infos], env_kwargs)
     episodes: list[Episode] = []
@@ -183,4 +190,5 @@ __all__ = [
     "fresh_episodes",
     "of_task",
     "read_run_episodes",
+    "source_infos",
 ]

@@ -118,7 +118,7 @@ def test_shards_with_other_observations_stand_beside_each_other(tmp_path):
 
 def _read_and_die(folder: Path) -> None:
     """Be killed with one episode of the last shard decoded and another half."""
-    decode = dataset._from_table
+    decode = dataset.table_episodes
 
     def deadly(table):
         for number, episode in enumerate(decode(table)):
@@ -127,7 +127,7 @@ def _read_and_die(folder: Path) -> None:
             assert number < 2
             yield episode
 
-    dataset._from_table = deadly
+    dataset.table_episodes = deadly
     read_episodes(folder)
 
 
