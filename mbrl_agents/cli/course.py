@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -14,7 +13,7 @@ from mbrl_agents.cli import console
 
 def train(
     words: Sequence[str],
-    data: Path | None,
+    data: str | None,
     seed: int | None,
     workers: int | None,
     fresh: bool,

@@ -1,6 +1,7 @@
 """What the homework hands in, beside the run's own files in an experiment's folder.
 
-The course loads ``.pth`` files.  ``policy.pth`` and ``world_model.pth`` are state dicts, read back
+The course loads ``.pth`` files.  ``miniGRP.pth`` is what `mbrl_agents.export` makes of the agent;
+``policy.pth`` and ``world_model.pth`` are state dicts, read back
 with ``weights_only=True``, which runs no code that a file brings along.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,28 +21,32 @@ from torch import Tensor
 
 from mbrl_agents.agents.saving import CONFIG_FILE, LOG_FILE, read_saved
 from mbrl_agents.data.files import atomic
+from mbrl_agents.export.leaderboard import HYDRA, MODEL, POLICY, export_leaderboard
 from mbrl_agents.homework.translation import Experiment
 from mbrl_agents.training.checkpoints import write_text
 
-POLICY_FILE = "policy.pth"
 WORLD_MODEL_FILE = "world_model.pth"
-HYDRA = ".hydra"
 
 
 def write(experiment: Experiment, folder: Path) -> None:
-    """Write the weights under the names of the text, and the command under Hydra's.
+    """Write what the text asks for: weights, architecture, and the command under Hydra's names.
 
     Args:
         folder: of the experiment's finished run.
     """
     saved = read_saved(folder)
-    for module, name in (("world_model", WORLD_MODEL_FILE), ("policy", POLICY_FILE)):
+    for module, name in (("world_model", WORLD_MODEL_FILE), ("policy", POLICY)):
         if module in saved.weights:
             write_weights(folder / name, saved.weights[module])
     hydra = folder / HYDRA
     hydra.mkdir(exist_ok=True)
     write_text(hydra / "config.yaml", _config(experiment, folder))
     write_text(hydra / "overrides.yaml", "".join(f"- {json.dumps(w)}\n" for w in experiment.given))
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as room:
+        exported = Path(room) / "exported"
+        export_leaderboard(folder, exported)
+        for file in (exported / MODEL, *exported.glob("*.py")):
+            file.replace(folder / file.name)
 
 
 def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
@@ -83,4 +89,4 @@ def _config(experiment: Experiment, folder: Path) -> str:
     return OmegaConf.to_yaml(tree)
 
 
-__all__ = ["POLICY_FILE", "WORLD_MODEL_FILE", "copy_logs", "read_weights", "write", "write_weights"]
+__all__ = ["WORLD_MODEL_FILE", "copy_logs", "read_weights", "write", "write_weights"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def test_each_leaves_what_the_text_asks_for(outputs: Path, name: str) -> None:
     weights = torch.load(folder / "world_model.pth", weights_only=True)
     assert all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
     assert (folder / "policy.pth").is_file() == ("policy" in name)
+    architecture = "dreamerV3.py" if "dreamer" in name else "simple_world_model.py"
+    assert (folder / "miniGRP.pth").stat().st_size > 0
+    assert (folder / architecture).is_file()
 
 
 def test_the_planner_is_the_one_asked_for(outputs: Path) -> None:
@@ -87,6 +91,18 @@ def test_what_is_loaded_is_not_trained(outputs: Path) -> None:
         a, b = (outputs / run / f"{name}.pth" for run in ("q2_policy_training", "q2_policy_cem"))
         first, second = (torch.load(file, weights_only=True) for file in (a, b))
         assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_they_are_what_the_zip_asks_for(outputs: Path, tmp_path: Path) -> None:
+    target = tmp_path / "submit.zip"
+    result = CliRunner().invoke(
+        app, ["export", "submission", str(outputs), "--out", str(target), "--partial"]
+    )
+    assert result.exit_code == 0, result.output
+    names = zipfile.ZipFile(target).namelist()
+    for wanted in ("q1_simple_cem/miniGRP.pth", "q4_dreamer_policy_cem/evaluation_results.json"):
+        assert f"submit/outputs/{wanted}" in names
+    assert not [name for name in names if name.endswith("world_model.pth")]
 
 
 def test_a_finished_experiment_can_be_evaluated_like_any_run(
