@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -99,4 +100,5 @@ def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Age
     from mbrl_agents.agents.hub import fetch
 
     parts, others = Parts.among(arguments)
-    return Agent.load(fetch(path), env, parts=parts, **others)
+    found = path if isinstance(path, io.BufferedIOBase) else fetch(path)
+    return Agent.load(found, env, parts=parts, **others)

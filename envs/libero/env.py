@@ -325,12 +325,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             raise ValueError(f"an action must have shape (7,), got {command.shape}")
         if not np.isfinite(command).all():
             raise ValueError(f"an action must be finite, got {command}")
-        simulation = self.simulation
-        simulation.step(self._disturber(simulation, command))
-        success = simulation.success()
-        reward = self._reward.step(simulation, success)
-        info = {"is_success": success, "task": self._task}
-        return self._observation(), reward, success, False, info
+        self.simulation.step(self._disturber(self.simulation, command))
+        observation, reward, success = self.present(begin=False)
+        return observation, reward, success, False, {"is_success": success, "task": self._task}
 
     def present(self, *, begin: bool) -> tuple[dict[str, NDArray[Any]], float, bool]:
         """What the simulation's present state shows, wherever it came from (see `replay`).

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import controller
+from .building import build, randomization_error
 from .contact_rule import apply_contact_rule, check_contact_rule, unregister
 from .contacts import SLEEP, Contacts
 from .fixtures import FIXTURES, Fixtures, Pose
 from .init_states import read_init_states
-from .runtime import libero_envs, seeded_numpy, use_assets
+from .runtime import seeded_numpy
 from .suites import Suite
 
 SUBSTEPS = 25
@@ -67,7 +68,7 @@ class Simulation:
         check_contact_rule(contact_rule)
         self.suite = suite
         self.task = task
-        self.inner = _build(suite, task, assets)
+        self.inner = build(suite, task, assets)
         self.model: mujoco.MjModel = self.inner.sim.model._model
         self.data: mujoco.MjData = self.inner.sim.data._data
         self.contact_rule = apply_contact_rule(contact_rule, self.model)
@@ -159,7 +160,7 @@ class Simulation:
     def _place_randomly(self, seed: int) -> None:
         """Placements on and in fixtures are computed from the fixtures' pose in the freshly
         compiled model, so that pose is restored before drawing."""
-        errors = _randomization_error()
+        errors = randomization_error()
         rule = contextlib.nullcontext() if self._draws_fixtures else self._fixtures.in_the_centre()
         with rule:
             for attempt in range(100):
@@ -360,42 +361,6 @@ class Simulation:
         self._finger_weight = (finger_range[:, 1] - finger_range[:, 0]) / 2
         self._jacobian = np.zeros((6, self.model.nv))
         self._mass = np.zeros((self.model.nv, self.model.nv))
-
-
-def _build(suite: Suite, task: int, assets: Path) -> Any:
-    """LIBERO's environment for the task: no renderer, no camera, placements from seed 0."""
-    envs = libero_envs()
-    use_assets(assets)
-    import robosuite
-
-    bddl_file = suite.bddl_file(task)
-    problem = envs.bddl_base_domain.BDDLUtils.get_problem_info(str(bddl_file))
-    config = robosuite.load_controller_config(default_controller="OSC_POSE")
-    errors = _randomization_error()
-    for seed in range(100):
-        try:
-            with seeded_numpy(seed):
-                return envs.TASK_MAPPING[problem["problem_name"]](
-                    str(bddl_file),
-                    robots=["Panda"],
-                    controller_configs=config,
-                    gripper_types="default",
-                    initialization_noise=None,
-                    use_camera_obs=False,
-                    has_offscreen_renderer=False,
-                    ignore_done=True,
-                    hard_reset=False,
-                    control_freq=20,
-                )
-        except errors:
-            continue
-    raise RuntimeError(f"LIBERO found no valid placement for task {task} of {suite.name}")
-
-
-def _randomization_error() -> type[Exception]:
-    from robosuite.utils.errors import RandomizationError
-
-    return RandomizationError
 
 
 def _as_slice(indices: Iterable[int]) -> slice:

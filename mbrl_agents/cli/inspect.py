@@ -46,7 +46,7 @@ def inspect(
 
     import mbrl_agents
     from mbrl_agents.data.parallel import make_env
-    from mbrl_agents.runs.training import nested_overrides, parameter_counts
+    from mbrl_agents.runs.work import nested_overrides, parameter_counts
 
     with console.failures():
         built = make_env(env, env_kwargs)

@@ -21,7 +21,8 @@ from mbrl_agents.runs.data import env_of_data, read_run_episodes
 from mbrl_agents.runs.loading import RunPredictor
 from mbrl_agents.runs.spec import RunInfo, RunSpec
 from mbrl_agents.runs.tasks import several_tasks, tasks_of
-from mbrl_agents.runs.training import Progress, train_run
+from mbrl_agents.runs.training import train_run
+from mbrl_agents.runs.work import Progress
 from mbrl_agents.training.checkpoints import write_text
 
 ENV_ID = "mbrl/LiberoSpatial-v0"

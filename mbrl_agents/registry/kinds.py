@@ -99,7 +99,7 @@ class AgentMethod(Method):
 
     kind: ClassVar[str] = "agent"
     make: ClassVar[str] = "mbrl_agents.agents.agent:make_model_based"
-    train: ClassVar[str] = "mbrl_agents.runs.training:train_agent"
+    train: ClassVar[str] = "mbrl_agents.runs.work:train_agent"
     load: ClassVar[str] = "mbrl_agents.runs.loading:load_agent"
     imagines: ClassVar[bool] = True
     searches: ClassVar[bool] = True
@@ -152,7 +152,7 @@ class BaselineMethod(Method):
 
     kind: ClassVar[str] = "baseline"
     make: ClassVar[str] = "mbrl_agents.agents.sb3:make_baseline"
-    train: ClassVar[str] = "mbrl_agents.runs.training:train_baseline"
+    train: ClassVar[str] = "mbrl_agents.runs.work:train_baseline"
     load: ClassVar[str] = "mbrl_agents.runs.loading:load_baseline"
     own_steps: ClassVar[bool] = True
 

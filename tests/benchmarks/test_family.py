@@ -6,14 +6,12 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from small_methods import small_settings
 from typer.testing import CliRunner
 
-from mbrl_agents.benchmarks import job
 from mbrl_agents.benchmarks.plan import make_plan
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import run_suite
@@ -59,19 +57,6 @@ def test_a_row_with_fewer_seeds_has_fewer_cells() -> None:
     rows[1]["seeds"] = 3  # type: ignore[index]
     with pytest.raises(ValueError, match="seeds is 3, but the suite has 2"):
         suite_from_dict({"name": "s", "env": CARTPOLE, "seeds": [4, 5], "methods": rows})
-
-
-class InThisProcess:
-    """An engine without processes: quick, where starting one takes longer than the job."""
-
-    workers = width = 1
-
-    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> Any:
-        code = job.main([str(folder), key])
-        return type("Done", (), {"poll": lambda self: code})()
-
-    def stop(self, running: Any) -> None:
-        """Nothing runs on."""
 
 
 def tiny() -> Suite:
@@ -123,13 +108,8 @@ STARTS = {
 
 
 @pytest.mark.slow
-def test_a_tiny_family_from_jobs_to_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "mbrl_agents.benchmarks.runner.make_engine", lambda *arguments: InThisProcess()
-    )
-    monkeypatch.setattr(job.signal, "signal", lambda *arguments: None)
+@pytest.mark.usefixtures("jobs_here")
+def test_a_tiny_family_from_jobs_to_the_table(tmp_path: Path) -> None:
     suite = tiny()
     outcome = run_suite(suite, tmp_path)
     assert not outcome.failures, outcome.failures

@@ -73,7 +73,7 @@ def without_times(value: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_whole_benchmark(tmp_path: Path) -> None:
+def test_a_whole_benchmark(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     suite = toy(ROWS)
     folder = tmp_path / "first"
     _, summary, _ = run(suite, folder)
@@ -113,9 +113,11 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
     assert {event.kind for event in events} == {"found"}
     assert without_times(again) == without_times(summary)
 
-    # Elsewhere from nothing: the same table.
+    # Elsewhere from nothing, without other processes: the same table.
+    request.getfixturevalue("jobs_here")
     _, elsewhere, _ = run(suite, tmp_path / "second")
-    assert without_times(elsewhere) == without_times(summary)
+    assert (summary["workers"], elsewhere["workers"]) == (2, 1)
+    assert without_times({**elsewhere, "workers": 2}) == without_times(summary)
 
 
 def _check_tensorboard(folder: Path) -> None:

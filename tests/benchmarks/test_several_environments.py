@@ -38,6 +38,7 @@ def classic(**changes: Any) -> Suite:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_a_whole_benchmark(tmp_path: Path) -> None:
     suite = classic()
     outcome = run_suite(suite, tmp_path, workers=2)

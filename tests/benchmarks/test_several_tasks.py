@@ -99,6 +99,7 @@ def test_mistakes_are_answered(change: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_one_model_of_all_tasks_beside_specialists(tmp_path: Path) -> None:
     sac = {
         "method": "sb3-sac",
@@ -202,6 +203,7 @@ def test_a_start_that_is_of_no_use_is_refused(rows: list[Any], message: str) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_own_steps_after_another_rows_training(tmp_path: Path) -> None:
     suite = suite_from_dict({**SUITE, "methods": [BOTH, OWN]})
     summary = write_report(suite, run_suite(suite, tmp_path, workers=2), tmp_path)

@@ -131,6 +131,7 @@ def test_mistakes_are_answered(change: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_few_demonstrations_and_disturbed_tests(tmp_path: Path) -> None:
     sac = {"method": "sb3-sac-demos", "steps": "data", "episodes": 1}
     sac["overrides"] = ["baseline.learning_starts=1000"]

@@ -1,0 +1,188 @@
+"""What each kind of method does with what it is given to train on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from mbrl_agents.agents.agent import Agent
+from mbrl_agents.data.episode import Episode
+from mbrl_agents.evaluation.learning_curve import ActedCurve
+from mbrl_agents.names import resolve
+from mbrl_agents.protocols import ActingPhase
+from mbrl_agents.registry import Method
+from mbrl_agents.runs.spec import BASELINE_FILE, RunSpec
+from mbrl_agents.training.checkpoints import atomic
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called with the phase, steps done, steps in all, and metrics."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a method is given to train on.
+
+    Attributes:
+        recipe: the method.
+        spec: what decides the run.
+        episodes: recorded ones, empty without.
+        env: the environment, monitored.
+        folder: of the run.
+        progress: told of every log.
+        callbacks: of SB3, for own experience.
+        clock: seconds of training so far.
+        workers, engine: for phases that act in environments of their own, see `Agent.fit`.
+    """
+
+    recipe: Method
+    spec: RunSpec
+    episodes: Sequence[Episode]
+    env: Any
+    folder: Path
+    progress: Progress
+    callbacks: list[Any]
+    clock: Callable[[], float]
+    workers: int = 0
+    engine: str = "local"
+
+    def make(self, **arguments: Any) -> Any:
+        """The untrained agent, logging into the folder."""
+        from stable_baselines3.common.logger import configure
+
+        overrides = nested_overrides(self.spec.overrides)
+        agent = resolve(self.recipe.make)(
+            self.recipe, self.env, seed=self.spec.seed, overrides=overrides, **arguments
+        )
+        agent.set_logger(configure(str(self.folder), ["csv", "tensorboard"]))
+        return agent
+
+
+def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
+    """Train a model-based agent: on episodes, on its own experience, or on one after the other.
+
+    Returns:
+        The agent, and fields of `RunInfo`.
+    """
+    agent: Agent = work.make()
+    names, steps = list(work.spec.overrides), work.spec.steps
+    if work.spec.start is not None:
+        agent.start_from(work.spec.start, work.episodes)
+    elif work.episodes or not steps:
+        agent.fit(
+            work.episodes,
+            folder=work.folder,
+            progress=_acted(work, agent),
+            overrides=names,
+            workers=work.workers,
+            engine=work.engine,
+        )
+    if steps:
+        agent.learn(steps, callback=work.callbacks, folder=work.folder)
+        agent.save_run(work.folder, names)
+    return agent, {
+        "parameters": parameter_counts(agent),
+        "env_steps": agent.num_timesteps + sum(map(len, work.episodes)),
+        "metrics": agent.metrics,
+        "updates": {} if agent.trainer is None else dict(agent.trainer.work),
+    }
+
+
+def _acted(work: Work, agent: Agent) -> Progress:
+    """The progress of a fit, which also records what acting phases meet as a learning curve."""
+    acting = {p.name: p for p in agent.algorithm.phases if isinstance(p, ActingPhase)}
+    curve = ActedCurve(work.folder, work.clock)
+
+    def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        if phase in acting and "train/return" in metrics:
+            steps = sum(one.env_steps for one in acting.values())
+            curve.add(steps, metrics["train/return"], metrics.get("train/length", 0.0))
+        work.progress(phase, done, total, metrics)
+
+    return tell
+
+
+def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
+    """Train an algorithm of Stable-Baselines3; see `train_agent`."""
+    shown = work.episodes if work.recipe.demonstrations else ()
+    agent = work.make(episodes=shown)
+    with _timed(agent) as updates:
+        agent.learn(work.spec.steps, callback=work.callbacks)
+    with atomic(work.folder / BASELINE_FILE) as temporary, temporary.open("wb") as stream:
+        agent.save(stream)
+    return agent, {
+        "parameters": parameter_counts(agent),
+        # Not `spec.steps`: PPO goes on to the end of a rollout.
+        "env_steps": agent.num_timesteps + sum(map(len, shown)),
+        "algorithm": _algorithm(agent),
+        "updates": updates,
+    }
+
+
+@contextmanager
+def _timed(agent: BaseAlgorithm) -> Iterator[dict[str, tuple[int, float]]]:
+    """A context that counts the gradient steps of SB3's ``train`` and takes its time."""
+    found = {"train": (0, 0.0)}
+    train: Any = agent.train  # type: ignore[attr-defined]
+    # SAC steps three optimisers in an update; the critic's stands for it.
+    chosen: Any = getattr(agent.policy, "critic", agent.policy)
+
+    def count(*_: Any) -> None:
+        updates, seconds = found["train"]
+        found["train"] = updates + 1, seconds
+
+    def timed(*arguments: Any, **named: Any) -> None:
+        began = time.perf_counter()
+        train(*arguments, **named)
+        updates, seconds = found["train"]
+        found["train"] = updates, seconds + time.perf_counter() - began
+
+    hook = chosen.optimizer.register_step_post_hook(count)
+    agent.train = timed  # type: ignore[attr-defined]
+    try:
+        yield found
+    finally:
+        hook.remove()
+        del agent.train  # type: ignore[attr-defined]
+
+
+def _algorithm(agent: Any) -> str:
+    """Stable-Baselines3's own class, which reads back what a subclass of it saved."""
+    return next(c.__name__ for c in type(agent).__mro__ if c.__module__.startswith("stable_base"))
+
+
+def parameter_counts(agent: Any) -> dict[str, int]:
+    """Trainable parameters by module; of a reference policy none."""
+    if isinstance(agent, Agent):
+        return agent.policy.parameter_counts()
+    if not isinstance(agent, BaseAlgorithm):
+        return {}
+    counts = {
+        name: sum(p.numel() for p in module.parameters() if p.requires_grad)
+        for name, module in agent.policy.named_children()
+    }
+    own = sum(p.numel() for p in agent.policy.parameters(recurse=False) if p.requires_grad)
+    return {name: count for name, count in {**counts, "other": own}.items() if count}
+
+
+def nested_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """``["planner.horizon=10"]`` as ``{"planner": {"horizon": 10}}``."""
+    from omegaconf import OmegaConf
+
+    nested: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    return dict(nested)
+
+
+__all__ = [
+    "Progress",
+    "Work",
+    "nested_overrides",
+    "parameter_counts",
+    "train_agent",
+    "train_baseline",
+]
