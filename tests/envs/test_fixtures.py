@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mbrl_agents.envs.libero.assets import primitive_assets_dir
+from mbrl_agents.envs.libero.building import build
 from mbrl_agents.envs.libero.env import LiberoEnv
-from mbrl_agents.envs.libero.simulation import Simulation, _build
+from mbrl_agents.envs.libero.simulation import Simulation
 from mbrl_agents.envs.libero.suites import SUITES
 
 SPATIAL = SUITES["libero_spatial"]
@@ -30,7 +31,7 @@ def pose(simulation: Simulation, name: str = CABINET) -> np.ndarray:
 
 def test_drawn_fixtures_equal_a_hard_reset(drawn: Simulation) -> None:
     """For random placements and official states alike: LIBERO's reset under the same seed."""
-    stock = _build(SPATIAL, 4, primitive_assets_dir())  # from seed 0
+    stock = build(SPATIAL, 4, primitive_assets_dir())  # from seed 0
     drawn.reset_random(0)
     np.testing.assert_allclose(drawn.model.body_pos, stock.sim.model._model.body_pos, atol=1e-12)
     drawn.reset_to(3, seed=0)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from mbrl_agents.envs.libero.assets import primitive_assets_dir
+from mbrl_agents.envs.libero.building import build
 from mbrl_agents.envs.libero.contact_rule import apply_contact_rule
 from mbrl_agents.envs.libero.contacts import SLEEP
 from mbrl_agents.envs.libero.init_states import read_init_states
-from mbrl_agents.envs.libero.simulation import Simulation, _build
+from mbrl_agents.envs.libero.simulation import Simulation
 from mbrl_agents.envs.libero.suites import SUITES
 
 SPATIAL = SUITES["libero_spatial"]
@@ -27,7 +28,7 @@ def simulation() -> Simulation:
 
 def _stock(simulation: Simulation, init_state: int) -> Any:
     """LIBERO's environment in the same state: fixtures, positions, controller goal."""
-    stock = _build(SPATIAL, simulation.task, primitive_assets_dir())
+    stock = build(SPATIAL, simulation.task, primitive_assets_dir())
     apply_contact_rule("reference", stock.sim.model._model)
     model, data = stock.sim.model._model, stock.sim.data._data
     simulation.reset_to(init_state)
@@ -89,7 +90,7 @@ def test_soft_reset_equals_hard_reset() -> None:
         ours.reset_random(3)  # something to be forgotten
         ours.reset_random(0)
         # Freshly compiled and placed from seed 0 by LIBERO itself.
-        theirs = _build(SPATIAL, task, primitive_assets_dir())
+        theirs = build(SPATIAL, task, primitive_assets_dir())
         np.testing.assert_allclose(ours.data.qpos, theirs.sim.data._data.qpos, atol=1e-12)
         np.testing.assert_allclose(
             ours.model.body_pos, theirs.sim.model._model.body_pos, atol=1e-12
