@@ -41,6 +41,9 @@ TEXT = {
 SHORT = ["env.max_episode_steps=25", "eval.episodes=1", "dataset.episodes=2"]
 
 
+pytestmark = pytest.mark.slow
+
+
 def mbrl(*words: str) -> Result:
     return CliRunner().invoke(app, ["train", *words, "--workers", "1"])
 
