@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -99,6 +99,26 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[..., Non
             bar.update(task, **changes)
 
         yield update
+
+
+def training_log(update: Callable[..., None]) -> Callable[..., None]:
+    """What training tells of itself: on ``update``'s bar, and as lines where there is no terminal.
+
+    Returns:
+        ``tell(phase, done, total, metrics)``, a `mbrl_agents.runs.work.Progress`.
+    """
+    terminal = sys.stderr.isatty()
+
+    def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        loss = metrics.get("held_out/loss", metrics.get("train/loss"))
+        text = "" if loss is None else f"loss {loss:.4g}"
+        if loss is None and "train/return" in metrics:
+            text = f"return {metrics['train/return']:.4g}"
+        update(completed=done, total=total, label=phase, text=text)
+        if not terminal and text:
+            note(f"{phase} {done}/{total} {text}")
+
+    return tell
 
 
 def note(message: str) -> None:

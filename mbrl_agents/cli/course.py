@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -46,14 +45,6 @@ def train(
     console.check_env_keywords(ENV_ID, experiment.env)
     outcomes: list[bool] = []
     with console.failures(), console.progress(experiment.name) as update:
-        terminal = sys.stderr.isatty()
-
-        def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-            loss = metrics.get("held_out/loss", metrics.get("train/loss"))
-            text = "" if loss is None else f"loss {loss:.4g}"
-            update(completed=done, total=total, label=phase, text=text)
-            if not terminal and text:
-                console.note(f"{phase} {done}/{total} {text}")
 
         def finished(record: Any) -> None:
             outcomes.append(bool(record.success))
@@ -66,7 +57,7 @@ def train(
             workers=workers or console.default_workers(),
             fresh=fresh,
             tell=console.note,
-            progress=tell,
+            progress=console.training_log(update),
             on_episode=finished,
         )
     summary = outcome.summary
@@ -81,4 +72,24 @@ def train(
     )
 
 
-__all__ = ["train"]
+INSTEAD = {
+    "--out": "exp_name=NAME",
+    "--env": "model_type and env.KEY",
+    "--task": "env.task=K",
+    "--from": "load_world_model or load_policy",
+    "--episodes": "dataset.episodes=N",
+    "--steps": "training.num_epochs=N",
+}
+"""Options of ``mbrl train`` that the homework says otherwise."""
+
+
+def refuse(options: Iterable[str]) -> None:
+    """Fail for options that mean nothing beside the homework's words."""
+    for name in options:
+        console.fail(
+            f"{name} goes with a method's name; the homework's word for it is {INSTEAD[name]}",
+            console.USAGE,
+        )
+
+
+__all__ = ["refuse", "train"]

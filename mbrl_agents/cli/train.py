@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +94,9 @@ def train(
     torchrun --nproc-per-node 2 -m mbrl_agents.cli.main train dreamer --data data/all --task all
     """
     if "=" in method:
+        given: dict[str, Any] = {"--out": out, "--env": env, "--task": task, "--from": start,
+                                 "--episodes": episodes, "--steps": steps or None}  # fmt: skip
+        course.refuse(name for name, value in given.items() if value is not None)
         course.train([method, *(overrides or [])], data, seed, workers, fresh, as_json)
         return
     recipe = console.check_method(method)
@@ -152,19 +153,8 @@ def train(
     from mbrl_agents.nn.sharing import joined, rank
 
     with console.failures(), joined(), console.progress(method) as update:
-        terminal, leads = sys.stderr.isatty(), rank() == 0
-
-        def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-            if not leads:
-                return
-            loss = metrics.get("held_out/loss", metrics.get("train/loss"))
-            text = "" if loss is None else f"loss {loss:.4g}"
-            if loss is None and "train/return" in metrics:
-                text = f"return {metrics['train/return']:.4g}"
-            update(completed=done, total=total, label=phase, text=text)
-            if not terminal and text:
-                console.note(f"{phase} {done}/{total} {text}")
-
+        leads = rank() == 0
+        tell = console.training_log(update) if leads else None
         info = train_run(spec, folder, progress=tell, fresh=fresh, workers=processes, engine=engine)
     if not leads:
         return

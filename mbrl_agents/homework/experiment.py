@@ -75,6 +75,8 @@ def run_experiment(
     """
     say = tell or (lambda text: None)
     folder = OUTPUTS / experiment.name
+    if not fresh and (done := _finished(experiment, folder)) is not None:
+        return done
     if experiment.load_policy or experiment.load_world_model:
         info = _loaded(experiment, folder)
     else:
@@ -88,6 +90,19 @@ def run_experiment(
     results = {"exp_name": experiment.name, "seed": experiment.seed, **summary}
     write_text(folder / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
     return Outcome(folder, info, summary)
+
+
+def _finished(experiment: Experiment, folder: Path) -> Outcome | None:
+    """What the same command came to before; None where there is nothing yet."""
+    words, results = files.words_of(folder), folder / RESULTS_FILE
+    if words is not None and words != list(experiment.given):
+        raise ValueError(
+            f"{folder} holds another experiment ({' '.join(words)}); "
+            "choose another exp_name, or --fresh"
+        )
+    if words is None or not results.is_file():
+        return None
+    return Outcome(folder, RunInfo.read(folder), json.loads(results.read_text(encoding="utf-8")))
 
 
 # ---------------------------------------------------------------------------------------------

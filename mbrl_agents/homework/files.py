@@ -49,6 +49,14 @@ def write(experiment: Experiment, folder: Path) -> None:
             file.replace(folder / file.name)
 
 
+def words_of(folder: Path) -> list[str] | None:
+    """The command whose files `write` left in a folder; None where there are none."""
+    import yaml
+
+    file = folder / HYDRA / "overrides.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
     """A state dict as ``torch.save`` writes it, atomically."""
     with atomic(file) as temporary:
@@ -89,4 +97,4 @@ def _config(experiment: Experiment, folder: Path) -> str:
     return OmegaConf.to_yaml(tree)
 
 
-__all__ = ["WORLD_MODEL_FILE", "copy_logs", "read_weights", "write", "write_weights"]
+__all__ = ["WORLD_MODEL_FILE", "copy_logs", "read_weights", "words_of", "write", "write_weights"]

@@ -163,6 +163,27 @@ def test_what_cannot_be_loaded_is_named(
     assert not (tmp_path / "outputs/x").exists()
 
 
+def test_a_finished_experiment_is_left_as_it_is(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(outputs.parent)
+    results = outputs / "q2_policy_cem/evaluation_results.json"
+    before = results.stat().st_mtime_ns
+    words = [*TEXT["q2_policy_cem"].split(), *SHORT]
+    assert mbrl(*words).exit_code == 0
+    assert results.stat().st_mtime_ns == before
+    other = mbrl(*words, "planner.num_iterations=1")
+    assert other.exit_code == 1
+    assert "holds another experiment" in other.output
+    assert results.stat().st_mtime_ns == before
+
+
+def test_options_that_the_text_says_otherwise_are_refused() -> None:
+    result = mbrl("model_type=simple", "planner.type=cem", "--out", "runs/x")
+    assert result.exit_code == 2
+    assert "exp_name=NAME" in result.output
+
+
 def test_settings_without_a_method_are_refused() -> None:
     result = mbrl("planner.horizon=10")
     assert result.exit_code == 2
