@@ -15,6 +15,7 @@ from mbrl_agents.cli.data import app as data
 from mbrl_agents.cli.doctor import doctor
 from mbrl_agents.cli.evaluate import evaluate
 from mbrl_agents.cli.export import app as export
+from mbrl_agents.cli.homework import homework
 from mbrl_agents.cli.imagine import imagine
 from mbrl_agents.cli.inspect import inspect
 from mbrl_agents.cli.methods import methods
@@ -56,6 +57,7 @@ app.command("bench")(bench)
 app.command("imagine")(imagine)
 app.command("inspect")(inspect)
 app.command("methods")(methods)
+app.command("homework")(homework)
 app.command("doctor")(doctor)
 app.add_typer(assets, name="assets")
 app.add_typer(data, name="data")

@@ -34,6 +34,32 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     return low, high
 
 
+def difference_interval(
+    successes: int, trials: int, other_successes: int, other_trials: int
+) -> tuple[float, float]:
+    """95 % interval of a difference of two proportions, the first minus the other.
+
+    Newcombe's hybrid of two Wilson intervals (1998, Statistics in Medicine 17:873, method 10), as
+    if both were of independent trials: for tests of the same initial states it is too wide rather
+    than too narrow.
+
+    Raises:
+        ValueError: for no trials of either.
+    """
+    if min(trials, other_trials) < 1:
+        raise ValueError("a difference of proportions needs trials of both")
+    first, second = successes / trials, other_successes / other_trials
+    (low, high), (other_low, other_high) = (
+        wilson_interval(successes, trials),
+        wilson_interval(other_successes, other_trials),
+    )
+    difference = first - second
+    return (
+        difference - math.hypot(first - low, other_high - second),
+        difference + math.hypot(high - first, second - other_low),
+    )
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Student's 95 % interval of a mean, of values that are taken as independent.
 
@@ -125,4 +151,4 @@ def _interval(outcome: dict[str, Any]) -> list[float] | None:
     return [round(x, 4) for x in wilson_interval(outcome["successes"], outcome["episodes"])]
 
 
-__all__ = ["mean_interval", "summarise", "wilson_interval"]
+__all__ = ["difference_interval", "mean_interval", "summarise", "wilson_interval"]

@@ -16,7 +16,7 @@ from mbrl_agents.data.dataset import count_episodes
 from mbrl_agents.evaluation.rollouts import EpisodeRecord, evaluate
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.homework import files
-from mbrl_agents.homework.translation import Experiment
+from mbrl_agents.homework.translation import DATA_EPISODES, Experiment
 from mbrl_agents.runs.data import env_of_data, read_run_episodes
 from mbrl_agents.runs.loading import RunPredictor
 from mbrl_agents.runs.spec import RunInfo, RunSpec
@@ -29,6 +29,7 @@ ENV_ID = "mbrl/LiberoSpatial-v0"
 OUTPUTS = Path("outputs")
 DATA = Path("data/homework")
 RESULTS_FILE = "evaluation_results.json"
+EPISODES_FILE = "episodes.jsonl"
 TASK = 0
 """What the homework's own episodes are of, unless the command says ``env.task``."""
 
@@ -117,6 +118,8 @@ def _data(experiment: Experiment, workers: int, say: Tell) -> Path:
     task = kwargs.pop("task", TASK)
     tasks = tasks_of(ENV_ID, {"task": task}) if several_tasks({"task": task}) else [task]
     kind = f"{experiment.obs}-{experiment.seed}"
+    if experiment.data_episodes != DATA_EPISODES:
+        kind += f"-{experiment.data_episodes}"  # a folder that others fill further is other data
     folder = Path(experiment.data) if experiment.data is not None else DATA / kind
     collection = Collection(
         env_id=ENV_ID,
@@ -242,7 +245,9 @@ def _evaluate(
         workers=workers,
         on_episode=on_episode,
     )
+    lines = (json.dumps({"method": experiment.method, **r.to_json()}) + "\n" for r in records)
+    write_text(folder / EPISODES_FILE, "".join(lines))
     return {"method": experiment.method, "env": info.spec.env_id, **summarise(records)}
 
 
-__all__ = ["OUTPUTS", "RESULTS_FILE", "Outcome", "run_experiment"]
+__all__ = ["EPISODES_FILE", "OUTPUTS", "RESULTS_FILE", "Outcome", "run_experiment"]

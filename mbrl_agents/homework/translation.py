@@ -73,6 +73,12 @@ OWN: Mapping[str, str] = {
 }
 """Settings that say what to do, and are no settings of a method."""
 
+LOOKS = 25
+"""Logs, and looks at held-out data, in a training that is counted in epochs."""
+
+DATA_EPISODES = 50
+"""Recorded per task where the command does not say how many."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -103,7 +109,7 @@ class Experiment:
     epochs: int | None = None
     seed: int = 0
     data: str | None = None
-    data_episodes: int = 50
+    data_episodes: int = DATA_EPISODES
     episodes: int = 20
     load_policy: str | None = None
     load_world_model: str | None = None
@@ -120,7 +126,11 @@ class Experiment:
         settings = resolve_config(self.method, list(self.overrides))
         training = settings.training
         sequences = training.batch_size * training.sequence_length
-        found = [f"training.model_steps={self.epochs * math.ceil(steps / sequences)}"]
+        model_steps = self.epochs * math.ceil(steps / sequences)
+        found = [f"training.model_steps={model_steps}"]
+        if not any(line.startswith("training.log_every=") for line in self.overrides):
+            # The methods' own runs are longer: their interval would leave a curve of one point.
+            found.append(f"training.log_every={max(1, model_steps // LOOKS)}")
         if "policy" in settings.sections:
             batches = math.ceil(steps / training.policy_batch_size)
             found.append(f"training.policy_steps={self.epochs * batches}")
@@ -167,7 +177,7 @@ def translate(words: Sequence[str]) -> Experiment:
         epochs=_count(given, "training.num_epochs", None),
         seed=_count(given, "seed", 0, least=0) or 0,
         data=given.get("dataset.path"),
-        data_episodes=_count(given, "dataset.episodes", 50) or 50,
+        data_episodes=_count(given, "dataset.episodes", DATA_EPISODES) or DATA_EPISODES,
         episodes=_count(given, "eval.episodes", 20) or 20,
         load_policy=given.get("load_policy"),
         load_world_model=given.get("load_world_model"),
@@ -256,4 +266,13 @@ def _whole(key: str, value: str, least: int = 1) -> int:
     return number
 
 
-__all__ = ["METHODS", "OBSERVATIONS", "OWN", "SETTINGS", "Experiment", "is_course", "translate"]
+__all__ = [
+    "DATA_EPISODES",
+    "METHODS",
+    "OBSERVATIONS",
+    "OWN",
+    "SETTINGS",
+    "Experiment",
+    "is_course",
+    "translate",
+]
