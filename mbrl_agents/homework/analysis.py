@@ -41,6 +41,8 @@ from mbrl_agents.runs.spec import RunInfo
 from mbrl_agents.training.checkpoints import write_text
 
 FOLDER = "analysis"
+VERSION = 1
+"""Raised when what is kept changes its form: it is then computed anew."""
 HORIZON, CONTEXT = 15, 5
 """Imagined steps of held-out episodes, as many as the longest plan, and observations before."""
 WINDOWS = 16
@@ -94,7 +96,8 @@ class Finished:
 def kept(finished: Finished, name: str, compute: Callable[[], Numbers]) -> Numbers:
     """What ``compute`` found for these results; computed where that is not known yet."""
     file = finished.folder / FOLDER / f"{name}.json"
-    digest = hashlib.sha256((finished.folder / RESULTS_FILE).read_bytes()).hexdigest()[:16]
+    results = (finished.folder / RESULTS_FILE).read_bytes()
+    digest = f"{VERSION}-{hashlib.sha256(results).hexdigest()[:16]}"
     if file.is_file():
         known: Numbers = json.loads(file.read_text(encoding="utf-8"))
         if known["results"] == digest:
@@ -174,8 +177,8 @@ def _explained(windows: Windows, key: str) -> Numbers:
     """Shares of an image's variance over time that decoding what was seen explains.
 
     Returns:
-        ``all``; ``moving``, of the twentieth of the pixels that vary most; ``moving_share``, of
-        the variance that lies in those.
+        ``all``; ``moving``, of the twentieth of the pixels that vary most; ``moving_variance`` and
+        ``moving_error``, the shares of the variance and of the squared error that lie in those.
     """
     truth, guess = (
         x[key].reshape(-1, x[key][0, 0].size).astype(np.float64)
@@ -190,8 +193,15 @@ def _explained(windows: Windows, key: str) -> Numbers:
     def share(rows: Any) -> float:
         return round(1.0 - float(missed[rows].sum() / max(variance[rows].sum(), 1e-12)), 4)
 
-    part = float(variance[most].sum() / max(variance.sum(), 1e-12))
-    return {"all": share(slice(None)), "moving": share(most), "moving_share": round(part, 4)}
+    def part(values: np.ndarray) -> float:
+        return round(float(values[most].sum() / max(values.sum(), 1e-12)), 4)
+
+    return {
+        "all": share(slice(None)),
+        "moving": share(most),
+        "moving_variance": part(variance),
+        "moving_error": part(missed),
+    }
 
 
 # ---------------------------------------------------------------------------------------------
@@ -270,6 +280,8 @@ def _move(agent: Any, state: Any) -> Numbers | None:
     if prior is None or not hasattr(policy.planner.config, "policy_samples"):
         return None
     model, plan = policy.searched_model, state.plan
+    # A gripper command is -1 or 1 in every plan: the mean of a proposal lies between.
+    free = (~model.actions.binary).nonzero()[:, 0]
     proposal = prior.propose(model, state.carry, plan.actions.shape[1])
     config = policy.planner.config
     mean = proposal.mean.clamp(config.low, config.high)
@@ -278,9 +290,9 @@ def _move(agent: Any, state: Any) -> Numbers | None:
         for actions in (mean, plan.actions)
     ]
     return {
-        "proposed": mean[0].tolist(),
-        "std": proposal.std[0].tolist(),
-        "plan": plan.actions[0].tolist(),
+        "proposed": mean[0, :, free].tolist(),
+        "std": proposal.std[0, :, free].tolist(),
+        "plan": plan.actions[0, :, free].tolist(),
         "gain": scores[1] - scores[0],
     }
 
@@ -290,8 +302,9 @@ def _moved(moves: Sequence[Numbers]) -> Numbers:
 
     Returns:
         ``searches``; ``replaced``, the share in which the plan is not the policy's; ``change``
-        ``(H, A)``, the mean distance of plan and proposal in normalised action units; ``gain``,
-        the mean of what replaced plans promise beyond the proposal, in units of the objective;
+        ``(H, A)``, the mean distance of plan and proposal in normalised action units, of the
+        actions that are not binary; ``gain``, the mean of what those plans promise beyond the
+        proposal, in units of the objective; ``changes``, each search's mean distance;
         ``example``, the search that went farthest.
     """
     proposed, plan = (np.array([move[key] for move in moves]) for key in ("proposed", "plan"))
@@ -303,6 +316,7 @@ def _moved(moves: Sequence[Numbers]) -> Numbers:
         "searches": len(moves),
         "replaced": round(float(replaced.mean()), 4),
         "change": change.mean(0).round(4).tolist(),
+        "changes": change.mean((1, 2)).round(4).tolist(),
         "gain": round(float(np.mean(gains)), 4) if gains else None,
         "example": moves[int(change.mean((1, 2)).argmax())],
     }

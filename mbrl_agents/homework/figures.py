@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 DPI = 110
 WIDTH = 7.0
-DIMENSIONS = ("x", "y", "z", "turn x", "turn y", "turn z", "gripper")
-"""Of LIBERO's actions."""
+DIMENSIONS = ("x", "y", "z", "turn x", "turn y", "turn z")
+"""Of LIBERO's actions, the gripper left out."""
 
 Curve = Sequence[Sequence[float]]
 """Pairs of a gradient step and a value."""
@@ -75,6 +75,7 @@ def success_bars(bars: Sequence[Bar], xlabel: str = "", *, times: bool = True) -
         axes[1].set_ylabel("planning, ms (median, p95)")
     slanted = any(len(bar.label) > 6 for bar in bars)
     for axis in axes:
+        axis.set_xlim(min(-0.5, len(bars) / 2 - 2), max(len(bars) - 0.5, len(bars) / 2 + 1))
         axis.set_xticks(
             places,
             [bar.label for bar in bars],
@@ -116,9 +117,9 @@ def moved(found: Mapping[str, Any]) -> bytes:
     """How a search changes the policy's proposal: by dimension, and one example."""
     figure, axes = _figure(4, 2, 2.3)
     change = np.array(found["change"])
-    names = DIMENSIONS if change.shape[1] == len(DIMENSIONS) else range(change.shape[1])
+    names = DIMENSIONS[: change.shape[1]]
     axes[0].bar(range(change.shape[1]), change.mean(0), color="tab:purple", width=0.6)
-    axes[0].set_xticks(range(change.shape[1]), [*map(str, names)], rotation=35, fontsize=7)
+    axes[0].set_xticks(range(change.shape[1]), names, rotation=35, fontsize=7)
     axes[0].set_ylabel("mean change", fontsize=9)
     axes[0].set_title("all searches", fontsize=9)
     example = {key: np.array(found["example"][key]) for key in ("proposed", "std", "plan")}

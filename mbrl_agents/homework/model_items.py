@@ -81,7 +81,7 @@ def _converges(
     """Whether a loss decreased and hardly changes at the end, and the numbers of it."""
     values = [value for _, value in curve]
     if len(values) < 5:
-        return None, f"{len(values)} looks at the loss are too few to tell whether it converged."
+        return None, f"{len(values)} logged losses are too few to tell whether training converged."
     decrease = values[0] - min(values[-2:])
     tail = values[-max(2, len(values) // 5)] - values[-1]
     share = abs(tail) / decrease if decrease > 0 else float("inf")
@@ -91,7 +91,6 @@ def _converges(
         text += f", the held-out loss from {own[0]:.3g} to {own[-1]:.3g} (least {min(own):.3g})"
     if decrease <= 0:
         return False, f"{text}; it does not decrease."
-    # Of a change this small against the decrease more than a hundred percent cannot be said.
     text += f"; the last fifth of training changes it by {percent(share)} of the whole decrease."
     return share <= CONVERGED, text
 
@@ -115,9 +114,9 @@ def prediction(names: Sequence[str], title: str, *, answer: bool) -> Build:
             lines[f"{kind}: {label}"] = numbers["per_step"]
             lines[f"keeping the last observation ({kind})"] = numbers["still_per_step"]
             sentences.append(
-                f"{one.name} misses {percent(numbers['mean'])} of the variance of {kind} over "
-                f"{numbers['horizon']} imagined steps, where keeping the last observation misses "
-                f"{percent(numbers['still_mean'])}"
+                f"{one.name} has a mean squared error of {numbers['mean']:.2f} of the variance of "
+                f"{kind} over {numbers['horizon']} imagined steps, where keeping the last "
+                f"observation has {numbers['still_mean']:.2f}"
             )
         first = found[next(iter(found))]
         miss = first["unexplained"]
@@ -131,7 +130,7 @@ def prediction(names: Sequence[str], title: str, *, answer: bool) -> Build:
             experiments=named(*(one for one in chosen if one.name in found)),
             images={
                 f"{title}: error over imagined steps": figures.by_step(
-                    lines, "share of the variance that is missed", "no better than the mean"
+                    lines, "squared error / variance", "no better than the mean"
                 )
             },
             answer=Answer(
@@ -161,7 +160,8 @@ def reconstructions(name: str, other: str) -> Build:
             f"decoded held-out images explain {percent(shares['all'])} of the variance of what was "
             f"recorded (mean squared error {error:.2g} of images in [0, 1]), and "
             f"{percent(shares['moving'])} in the twentieth of the pixels that varies most, which "
-            f"holds {percent(shares['moving_share'])} of the variance"
+            f"holds {percent(shares['moving_variance'])} of the variance and "
+            f"{percent(shares['moving_error'])} of the squared error"
         )
         folder = finished.folder / analysis.FOLDER
         images = {
@@ -184,9 +184,8 @@ def reconstructions(name: str, other: str) -> Build:
             key="reconstructions",
             title="Reconstructions, good and failed",
             says=(
-                f"Each column is a frame: {measured}. What fails is small and moves: the gripper's "
-                "fingers and the bowl are few pixels, and a latent that blurs them loses little of "
-                "the loss."
+                f"Each column is a frame of an episode, whose window with the least and with the "
+                f"largest error are shown: {measured}."
             ),
             experiments=named(*experiments),
             images=images,
@@ -225,8 +224,8 @@ def training_table(names: Sequence[str]) -> Build:
             key="training-table",
             title="The two world models",
             says=(
-                f"On as many recorded steps the model of images took {slow:.1f} times as long to "
-                "train. The losses are of different quantities and cannot be compared."
+                f"Training the model of images, and what belongs to its method, took {slow:.1f} "
+                "times as long. The losses are of different quantities and cannot be compared."
             ),
             experiments=named(*chosen),
             header=["model", "training", "recorded steps", "held-out loss", "success [95 %]",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from mbrl_agents.cli.main import app
+from mbrl_agents.homework.plan import PARTS, PLAN, Command, commands
+from mbrl_agents.homework.running import run_homework
+from mbrl_agents.homework.translation import translate
 
 TEXT = {
     "q1_simple_cem": """
@@ -48,16 +54,20 @@ def mbrl(*words: str) -> Result:
     return CliRunner().invoke(app, ["train", *words, "--workers", "1"])
 
 
+def given(name: str) -> list[str]:
+    """A command of the text, at tiny size."""
+    quick = [] if "load_policy" in TEXT[name] else ["training.num_epochs=2"]
+    return [*TEXT[name].split(), *SHORT, *quick]
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all six have been run, one after the other."""
     folder = tmp_path_factory.mktemp("homework")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for text in TEXT.values():
-            words = text.split()
-            quick = [] if "load_policy" in text else ["training.num_epochs=2"]
-            result = mbrl(*words, *SHORT, *quick)
+        for name in TEXT:
+            result = mbrl(*given(name))
             assert result.exit_code == 0, result.output
     return folder / "outputs"
 
@@ -81,6 +91,12 @@ def test_each_leaves_what_the_text_asks_for(outputs: Path, name: str) -> None:
     architecture = "dreamerV3.py" if "dreamer" in name else "simple_world_model.py"
     assert (folder / "miniGRP.pth").stat().st_size > 0
     assert (folder / architecture).is_file()
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_the_plan_runs_the_text_s_experiments_in_its_words(name: str) -> None:
+    planned = {command.experiment.name: command.experiment for command in commands(PARTS)}
+    assert list(planned[name].given) == TEXT[name].split()
 
 
 def test_the_planner_is_the_one_asked_for(outputs: Path) -> None:
@@ -188,3 +204,116 @@ def test_settings_without_a_method_are_refused() -> None:
     result = mbrl("planner.horizon=10")
     assert result.exit_code == 2
     assert "name the method before it" in result.output
+
+
+# ---------------------------------------------------------------------------------------------
+# The report, on the six
+
+
+@pytest.fixture(scope="module")
+def report(outputs: Path) -> Path:
+    """The report on the six experiments, made by the command's own code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(outputs.parent)
+        _plan_of_the_six(patch)
+        return run_homework(PARTS, out=outputs.parent / "report").resolve()
+
+
+def _plan_of_the_six(patch: pytest.MonkeyPatch) -> None:
+    rows = {row.name: row for row in PLAN}
+    six = [Command(rows[name], translate(given(name))) for name in TEXT]
+    patch.setattr("mbrl_agents.homework.running.commands", lambda parts, **sizes: six)
+
+
+def test_the_report_shows_each_experiment_with_its_seed(report: Path) -> None:
+    numbers = json.loads((report.parent / "report.json").read_text())
+    assert set(numbers["experiments"]) == set(TEXT)
+    page = report.read_text()
+    for items in numbers["parts"].values():
+        for item in items:
+            assert item["experiments"]
+            for cited in item["experiments"]:
+                assert f"<code>{cited['exp_name']}</code>, seed {cited['seed']}" in page
+
+
+def test_the_report_answers_what_the_text_expects(report: Path) -> None:
+    numbers = json.loads((report.parent / "report.json").read_text())
+    items = [item for part in numbers["parts"].values() for item in part]
+    answered = {item["answer"]["expected"]: item["answer"] for item in items if item["answer"]}
+    for words in ("converge", "above 0", "at least as well", "recognisable"):
+        assert [text for text in answered if words in text], words
+    above = next(item for text, item in answered.items() if "above 0" in text)
+    won = [e["successes"] > 0 for e in numbers["experiments"].values()]
+    assert above["holds"] is False or any(won)
+
+
+def test_what_a_report_measures_is_what_the_experiments_did(outputs: Path, report: Path) -> None:
+    numbers = json.loads((report.parent / "report.json").read_text())
+    items = {item["key"]: item["numbers"] for part in numbers["parts"].values() for item in part}
+    steps = len(items["paths-q2_policy_cem"]["gap_mm"])
+    assert steps == 10  # the planner's horizon
+    moved = items["moved-q2_policy_cem"]
+    kept = [change for change in moved["changes"] if change == 0.0]
+    assert moved["replaced"] == pytest.approx(1 - len(kept) / moved["searches"], abs=0.05)
+    frames = json.loads((outputs / "q1_simple_cem/analysis/frames-0.json").read_text())
+    record = json.loads((outputs / "q1_simple_cem/episodes.jsonl").read_text().splitlines()[0])
+    assert (frames["steps"], frames["success"]) == (record["steps"], record["success"])
+
+
+def test_a_report_is_made_again_without_running_anything(
+    outputs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = report.read_text()
+    monkeypatch.chdir(outputs.parent)
+    _plan_of_the_six(monkeypatch)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("something was run again")
+
+    monkeypatch.setattr("mbrl_agents.homework.analysis.load_run", refuse)
+    monkeypatch.setattr("mbrl_agents.homework.analysis.make_env", refuse)
+    monkeypatch.setattr("mbrl_agents.homework.experiment.evaluate", refuse)
+    assert run_homework(PARTS, out=report.parent).read_text() == page
+
+
+def test_the_report_is_whole_and_readable_in_a_browser(report: Path, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium is installed (apt-get install chromium)")
+    page = tmp_path / "shown.html"
+    text = html.escape(report.read_text(), quote=True)
+    # The report in a frame as wide as a phone; a script beside it writes down what it sees there.
+    page.write_text(
+        f"""<!doctype html><title>-</title><iframe srcdoc="{text}" style="width: 390px; height:
+        800px; border: 0"></iframe><pre></pre><script>
+        const frame = document.querySelector("iframe")
+        const broken = []
+        addEventListener("error", event => broken.push(String(event.message)))
+        frame.addEventListener("load", () => {{
+          const doc = frame.contentDocument, images = [...doc.images]
+          document.querySelector("pre").textContent = JSON.stringify({{
+            images: images.length,
+            missing: images.filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt),
+            remote: images.filter(i => !i.src.startsWith("data:")).length,
+            scripts: doc.scripts.length,
+            width: doc.documentElement.scrollWidth,
+            shown: doc.documentElement.clientWidth,
+            broken,
+          }})
+        }})</script>"""
+    )
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]  # fmt: skip
+    run = subprocess.run(
+        [chromium, *options, "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(html.unescape(run.stdout.split("<pre>")[1].split("</pre>")[0]))
+    assert found["images"] > 10
+    assert found["missing"] == []
+    assert found["broken"] == []
+    assert (found["remote"], found["scripts"]) == (0, 0)
+    assert 300 < found["shown"] <= 390
+    assert found["width"] <= found["shown"]
+    console = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
