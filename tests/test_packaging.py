@@ -42,7 +42,7 @@ def test_every_source_file_is_shipped(shipped: set[str]) -> None:
     ]:
         for path in (ROOT / folder).rglob("*"):
             # Figures of past runs stay in the repository.
-            if path.suffix in (".py", ".yaml") and "results" not in path.parts:
+            if path.suffix in (".py", ".yaml", ".j2") and "results" not in path.parts:
                 assert f"{place}/{path.relative_to(ROOT / folder).as_posix()}" in shipped
 
 

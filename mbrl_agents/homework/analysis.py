@@ -257,7 +257,8 @@ def _plans(finished: Finished) -> Numbers:
 def _played(env: Any, agent: Any, record: Numbers) -> tuple[np.ndarray, list[Any]]:
     """A test once more: positions ``(T + 1, 3)`` of the gripper, and the ``T`` acting states."""
     acting = Acting(agent, record["seed"], deterministic=True)
-    positions, states = [], []
+    positions: list[np.ndarray] = []
+    states: list[Any] = []
     for step in play(env, acting, seed=record["seed"], options=_options(record)):
         if positions:
             states.append(acting.state)
