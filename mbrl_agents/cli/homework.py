@@ -18,7 +18,7 @@ def homework(
         bool,
         typer.Option(
             "--quick",
-            help="Fewer episodes, epochs and tests: at most 20 minutes on two free cores.",
+            help="Fewer episodes, epochs and tests: about 20 minutes for all parts.",
         ),
     ] = False,
     out: Annotated[
@@ -56,7 +56,7 @@ def homework(
     parts = known[part]
     if quick:
         minutes = ", ".join(f"part {number} about {ESTIMATES[number]}" for number in parts)
-        typer.echo(f"minutes on a free core, what is finished not counted: {minutes}")
+        typer.echo(f"minutes on a free core (estimates), less for what is finished: {minutes}")
 
     from mbrl_agents.homework.running import run_homework
 

@@ -59,29 +59,32 @@ def loss_curves(curves: Mapping[str, Mapping[str, Curve]]) -> bytes:
 
 
 def success_bars(bars: Sequence[Bar], xlabel: str = "", *, times: bool = True) -> bytes:
-    """Success with 95 % intervals and, beside it, planning time."""
+    """Success with 95 % intervals and, beside it, planning time: median and p95."""
     figure, axes = _figure(1 + times, 1 + times, 3.0)
     places = np.arange(len(bars))
     rates = np.array([bar.rate for bar in bars])
     spread = np.abs(np.array([[bar.low, bar.high] for bar in bars]).T - rates)
     axes[0].bar(places, 100 * rates, yerr=100 * spread, capsize=4, color="tab:blue", width=0.6)
     axes[0].set_ylim(0, 105)
-    axes[0].set_ylabel("success, %")
+    axes[0].set_ylabel("success, %", fontsize=9)
     if times:
         medians = np.array([bar.plan_ms for bar in bars])
         upper = np.maximum(0.0, [bar.plan_ms_p95 for bar in bars] - medians)
         error = np.stack([np.zeros(len(bars)), upper])
         axes[1].bar(places, medians, yerr=error, capsize=4, color="tab:orange", width=0.6)
-        axes[1].set_ylabel("planning, ms (median, p95)")
-    slanted = any(len(bar.label) > 6 for bar in bars)
+        axes[1].set_ylabel("planning, ms", fontsize=9)
+    # "poses, random CEM (100 samples)" in three lines, side by side as long as they are few.
+    labels = [bar.label.replace(", ", ",\n").replace(" (", "\n(") for bar in bars]
+    slanted = len(bars) > 3 and any("\n" in label for label in labels)
     for axis in axes:
         axis.set_xlim(min(-0.5, len(bars) / 2 - 2), max(len(bars) - 0.5, len(bars) / 2 + 1))
         axis.set_xticks(
             places,
-            [bar.label for bar in bars],
-            rotation=25 if slanted else 0,
+            labels,
+            rotation=40 if slanted else 0,
             ha="right" if slanted else "center",
-            fontsize=8,
+            rotation_mode="anchor" if slanted else "default",
+            fontsize=7,
         )
         axis.set_xlabel(xlabel, fontsize=9)
     return _png(figure)

@@ -30,7 +30,7 @@ MODEL_PANELS: Mapping[str, str] = {
 
 POLICY_PANELS: Mapping[str, str] = {
     "mean": "loss of the mean (Huber)",
-    "std": "predicted std",
+    "std": "log-likelihood, negative",
     "error": "distance to the labels",
 }
 RECOGNISABLE = 0.5
@@ -91,7 +91,8 @@ def _converges(
         text += f", the held-out loss from {own[0]:.3g} to {own[-1]:.3g} (least {min(own):.3g})"
     if decrease <= 0:
         return False, f"{text}; it does not decrease."
-    text += f"; the last fifth of training changes it by {percent(share)} of the whole decrease."
+    part = percent(share) if share >= 0.005 else "less than 1 %"
+    text += f"; the last fifth of training changes the former by {part} of the whole decrease."
     return share <= CONVERGED, text
 
 

@@ -178,7 +178,8 @@ QUICK_DATA, QUICK_TESTS = 12, 8
 
 ESTIMATES = {1: 7, 2: 2, 3: 5, 4: 5}
 """Minutes that each part takes with ``--quick`` on one free core, once the parts before it are
-finished."""
+finished: estimated, for parts 1 and 2 from CPU seconds of their experiments, for parts 3 and 4 from
+what a gradient step and a search of the quick benchmark take."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,11 @@ def sweep(setting: str, base: str, own: int, text: str) -> Build:
                 f"{returns}. All act on the same trained model."
             ),
             experiments=named(*(one for _, one in found)),
-            images={f"Success and planning time over {text}": figures.success_bars(bars, text)},
+            images={
+                f"Success with 95 % intervals and planning time over {text}": figures.success_bars(
+                    bars, text
+                )
+            },
             numbers={one.name: figures_of(one) for _, one in found},
         )
 
@@ -78,7 +82,7 @@ def above_zero(names: Sequence[str]) -> Build:
             says=f"Tests on official initial states, with Wilson's 95 % interval: {said}.",
             experiments=named(*chosen),
             images={
-                "Success and planning time by method": figures.success_bars(
+                "Success with 95 % intervals; planning time, median and p95": figures.success_bars(
                     [bar(one.planned.label, one) for one in chosen]
                 )
             },
@@ -113,7 +117,7 @@ def guided_against_random(guided: str, random: str, alone: str) -> Build:
             says=f"The same tests: {measured}",
             experiments=named(*chosen),
             images={
-                "Success and planning time by method": figures.success_bars(
+                "Success with 95 % intervals; planning time, median and p95": figures.success_bars(
                     [bar(one.planned.label, one) for one in chosen]
                 )
             },
@@ -358,7 +362,7 @@ def methods_table(names: Sequence[str]) -> Build:
             ),
             experiments=named(*chosen),
             images={
-                "Success and planning time by method": figures.success_bars(
+                "Success with 95 % intervals; planning time, median and p95": figures.success_bars(
                     [bar(one.planned.label, one) for one in chosen]
                 )
             },
