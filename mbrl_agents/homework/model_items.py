@@ -36,8 +36,8 @@ POLICY_PANELS: Mapping[str, str] = {
 RECOGNISABLE = 0.5
 """A reconstruction is called recognisable where it explains half of the images' variance."""
 CONVERGED = 0.1
-"""Training is called converged where the last fifth of it brought at most this share of the whole
-decrease."""
+"""Training is called converged where its loss changes by at most this share of the whole decrease
+from the last fifth but one to the last."""
 
 
 def losses(name: str, phase: str, panels: Mapping[str, str], title: str) -> Build:
@@ -61,7 +61,7 @@ def losses(name: str, phase: str, panels: Mapping[str, str], title: str) -> Buil
             return None
         first = next(iter(panels))
         held, trained = found.get(f"held_out/{first}"), found.get(f"train/{first}")
-        answer = _converges(trained or held or [], held)
+        answer = converges(trained or held or [], held)
         return Item(
             key=f"loss-{name}",
             title=title,
@@ -75,24 +75,32 @@ def losses(name: str, phase: str, panels: Mapping[str, str], title: str) -> Buil
     return build
 
 
-def _converges(
+def converges(
     curve: Sequence[Sequence[float]], held: Sequence[Sequence[float]] | None
 ) -> tuple[bool | None, str]:
     """Whether a loss decreased and hardly changes at the end, and the numbers of it."""
     values = [value for _, value in curve]
     if len(values) < 5:
         return None, f"{len(values)} logged losses are too few to tell whether training converged."
-    decrease = values[0] - min(values[-2:])
-    tail = values[-max(2, len(values) // 5)] - values[-1]
-    share = abs(tail) / decrease if decrease > 0 else float("inf")
-    text = f"the training loss goes from {values[0]:.3g} to {values[-1]:.3g}"
+    # Means of fifths: the loss of a few batches says little.
+    fifth = max(1, len(values) // 5)
+    first, before, last = (
+        sum(part) / fifth for part in (values[:fifth], values[-2 * fifth : -fifth], values[-fifth:])
+    )
+    decrease = first - last
+    share = abs(before - last) / decrease if decrease > 0 else float("inf")
+    text = (
+        f"the training loss is {first:.3g} in the first fifth of training, {last:.3g} in the last"
+    )
     if held:
         own = [value for _, value in held]
-        text += f", the held-out loss from {own[0]:.3g} to {own[-1]:.3g} (least {min(own):.3g})"
+        text += (
+            f"; the held-out loss goes from {own[0]:.3g} to {own[-1]:.3g} (least {min(own):.3g})"
+        )
     if decrease <= 0:
         return False, f"{text}; it does not decrease."
     part = percent(share) if share >= 0.005 else "less than 1 %"
-    text += f"; the last fifth of training changes the former by {part} of the whole decrease."
+    text += f"; from the fifth before to the last the former changes by {part} of the decrease."
     return share <= CONVERGED, text
 
 
@@ -122,7 +130,8 @@ def prediction(names: Sequence[str], title: str, *, answer: bool) -> Build:
         first = found[next(iter(found))]
         miss = first["unexplained"]
         better = miss["mean"] < min(1.0, miss["still_mean"])
-        what = "held-out episodes" if first["held_out"] else "episodes it was trained on"
+        what = f"episode{'s' * (first['episodes'] > 1)} "
+        what += "held out" if first["held_out"] else "it was trained on"
         said = "; ".join(sentences) + "."
         return Item(
             key=f"prediction-{names[0]}",
@@ -247,6 +256,7 @@ def _last_loss(finished: Finished) -> float | None:
 __all__ = [
     "MODEL_PANELS",
     "POLICY_PANELS",
+    "converges",
     "losses",
     "prediction",
     "reconstructions",

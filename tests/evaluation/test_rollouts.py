@@ -15,7 +15,7 @@ from mbrl_agents.evaluation.rollouts import (
     evaluate,
     run_episode,
 )
-from mbrl_agents.evaluation.statistics import summarise, wilson_interval
+from mbrl_agents.evaluation.statistics import difference_interval, summarise, wilson_interval
 
 TOY = "toy_reach:ToyReach-v0"
 EXPERT, RANDOM = ExpertAgent, RandomAgent
@@ -167,3 +167,11 @@ def test_video(tmp_path) -> None:
     assert (tmp_path / "videos" / "one.gif").stat().st_size > 0
     with pytest.raises(ValueError, match="rgb_array"):
         record_video(tmp_path / "two.gif", make_env(TOY, {}), EXPERT(env))
+
+
+def test_the_interval_of_a_difference_is_newcombe_s() -> None:
+    # Newcombe 1998, table II: 56 of 70 against 48 of 80.
+    low, high = difference_interval(56, 70, 48, 80)
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)
+    with pytest.raises(ValueError, match="trials of both"):
+        difference_interval(0, 0, 1, 2)

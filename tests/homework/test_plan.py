@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from mbrl_agents.cli.main import app
 from mbrl_agents.homework.items import Results
+from mbrl_agents.homework.model_items import converges
 from mbrl_agents.homework.plan import FOUR, PARTS, PLAN, commands
 from mbrl_agents.homework.report import CONTENTS, write_report
 
@@ -88,3 +89,16 @@ def test_a_command_that_is_cut_off_says_how_to_go_on(monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(app, ["homework", "part1", "--quick"])
     assert result.exit_code == 130
     assert "the same command goes on" in result.output
+
+
+@pytest.mark.parametrize(
+    ("losses", "holds"),
+    [
+        ([8, 4, 2, 1.1, 1, 1.05, 0.98, 1.02, 1, 1], True),
+        ([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], False),
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3, 3], False),
+        ([3, 1], None),
+    ],
+)
+def test_a_loss_converges_when_its_end_is_flat(losses: list[float], holds: bool | None) -> None:
+    assert converges([[step, loss] for step, loss in enumerate(losses)], None)[0] is holds
