@@ -64,10 +64,10 @@ CONTENTS: Mapping[int, Part] = {
         ),
     ),
     3: Part(
-        "Part 3: DreamerV3 from images",
+        "Part 3: a world model of images",
         (
             models.losses(
-                "q3_dreamer_cem", "world_model", models.MODEL_PANELS, "Losses of DreamerV3"
+                "q3_dreamer_cem", "world_model", models.MODEL_PANELS, "Losses of the model of images"
             ),
             models.training_table(("q1_simple_cem", "q3_dreamer_cem")),
             models.reconstructions("q3_dreamer_cem", "q3_no_imitation"),
