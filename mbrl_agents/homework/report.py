@@ -67,7 +67,7 @@ CONTENTS: Mapping[int, Part] = {
         "Part 3: a world model of images",
         (
             models.losses(
-                "q3_dreamer_cem", "world_model", models.MODEL_PANELS, "Losses of the model of images"
+                "q3_dreamer_cem", "world_model", models.MODEL_PANELS, "Losses of the images' model"
             ),
             models.training_table(("q1_simple_cem", "q3_dreamer_cem")),
             models.reconstructions("q3_dreamer_cem", "q3_no_imitation"),
