@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from mbrl_agents.data.cluster import LOCAL, RETRIES, check_engine, connected, processors
 
-_PATIENCE_SECONDS = 10.0  # for a job that was told to stop
+_PATIENCE_SECONDS = 2.0  # for a job that was told to stop
 _CHECK_SECONDS = 60.0  # for a node to say whether it sees a folder
 
 
@@ -54,13 +54,19 @@ class LocalEngine:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = self.width = workers
+        self._alive = os.pipe()
+
+    def __del__(self) -> None:
+        for end in getattr(self, "_alive", ()):
+            os.close(end)
 
     def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with log.open("ab") as lines:
             return subprocess.Popen(
                 [sys.executable, "-m", "mbrl_agents.benchmarks.job", str(folder), key],
-                stdin=subprocess.DEVNULL,
+                # Closed when this process ends, however: the job then ends too.
+                stdin=self._alive[0],
                 stdout=lines,
                 stderr=subprocess.STDOUT,
                 env=environment,

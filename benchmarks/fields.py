@@ -1,68 +1,12 @@
-"""Reads YAML files that people write, and says what was expected where a value does not fit."""
+"""Checks of the plain values of a suite: each says what was expected where a value does not fit."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-LARGEST = 100_000
-"""Characters of a file's values once every alias is written out; the project's suites have 2,000 at
-most."""
-
-
-def read_yaml(path: Path) -> Any:
-    """The values of a YAML file.
-
-    Aliases (``*name``) are counted as often as they are used, before anything is built of them: ten
-    lines can stand for a billion values.
-
-    Raises:
-        ValueError: for a file that is not text, not YAML, or larger than `LARGEST` characters.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    try:
-        loader = yaml.SafeLoader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            if _size(node, {}) > LARGEST:
-                raise ValueError(
-                    f"{path} holds more than {LARGEST} characters of values once its aliases "
-                    "(*name) are written out; expected the few fields of a suite"
-                )
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise ValueError(f"the values of {path} are nested too deeply") from error
-
-
-def _size(node: yaml.Node, known: dict[int, float]) -> float:
-    """Characters of a node with every alias written out; infinite for one that holds itself."""
-    if id(node) not in known:
-        known[id(node)] = float("inf")  # found again inside of itself
-        if isinstance(node, yaml.ScalarNode):
-            total = len(node.value) + 1.0
-        elif isinstance(node, yaml.MappingNode):
-            total = 1.0 + sum(_size(key, known) + _size(value, known) for key, value in node.value)
-        else:
-            total = 1.0 + sum(_size(entry, known) for entry in node.value)
-        known[id(node)] = total
-    return known[id(node)]
-
-
-# -- checks ---------------------------------------------------------------------------------
 # Each returns the value, or raises ValueError with what stands where and what was expected.
 
 
@@ -142,7 +86,6 @@ def mapping(raw: Any, where: str, expected: str) -> dict[str, Any]:
 
 
 __all__ = [
-    "LARGEST",
     "check_known",
     "entries",
     "field_names",
@@ -152,6 +95,5 @@ __all__ = [
     "mapping",
     "names",
     "number",
-    "read_yaml",
     "text",
 ]

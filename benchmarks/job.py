@@ -15,6 +15,7 @@ from typing import Any
 
 from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.data.files import write_text
+from mbrl_agents.data.lifetime import end_with_pipe
 
 from .suite import STEPS_OF_DATA
 from .suite_files import noise_config
@@ -109,7 +110,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         check_episodes=episodes,
         start=None if start is None else str(folder / "models" / start),
     )
-    info = train_run(run, folder / "models" / key)
+    info = train_run(run, folder / "models" / key, device=given["device"])
     checks = folder / "models" / key / CHECKS_FILE
     return {
         "checks": [list(point) for point in read_checks(checks)] if checks.is_file() else [],
@@ -138,7 +139,7 @@ def _evaluate(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         sys.stderr.flush()
 
     records = evaluate(
-        predictor_factory(spec["method"], model, spec["overrides"]),
+        predictor_factory(spec["method"], model, spec["overrides"], device=given["device"]),
         spec["env_id"],
         spec["env_kwargs"],
         episodes=range(spec["first"], spec["last"]),
@@ -165,7 +166,7 @@ def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.runs.loading import load_run
 
     spec, (training, collection) = given["spec"], given["needs"]
-    agent: Any = load_run(folder / "models" / training)
+    agent: Any = load_run(folder / "models" / training, device=given["device"])
     data = folder / "data" / collection
     episodes = read_run_episodes(str(data), spec["env_kwargs"], None, agent.observation_space)
     with evaluating(agent.algorithm.modules.values()):
@@ -186,4 +187,5 @@ def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    end_with_pipe(sys.stdin.fileno())
     sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,9 @@ from typing import Any
 
 import yaml
 
+from mbrl_agents.data.files import write_text
+from mbrl_agents.data.locks import locked
+
 from .engines import Engine, Running, make_engine
 from .job import read_result, stop, write_json
 from .plan import BenchmarkPlan, Job, make_plan
@@ -64,6 +67,7 @@ def run_suite(
     workers: int = 2,
     engine: str = "local",
     fresh: bool = False,
+    device: str = "auto",
     on_event: Callable[[Event], None] | None = None,
 ) -> Outcome:
     """Run what is missing of a suite.
@@ -73,21 +77,25 @@ def run_suite(
         workers: processes at once; 0 on a cluster for as many as it has processors.
         engine: where they run, see `mbrl_agents.benchmarks.engines`: "local", or "ray".
         fresh: forget what the folder holds (only files that a benchmark writes).
+        device: torch device of training and evaluation; "auto" is a GPU where there is one.
         on_event: told of every start and end.
+
+    Raises:
+        FolderInUse: another process runs a suite in the folder.
     """
     folder = Path(folder)
-    if fresh:
-        for name in ("jobs", "data", "models", "logs"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("jobs", "logs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "suite.yaml").write_text(
-        yaml.safe_dump(suite.to_dict(), sort_keys=False), encoding="utf-8"
-    )
-    where = make_engine(engine, folder, workers)
-    scheduler = _Scheduler(make_plan(suite), folder, where, on_event or (lambda event: None))
-    with _terminated_by_exception():
-        return scheduler.run()
+    with locked(folder):
+        if fresh:
+            for name in ("jobs", "data", "models", "logs"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("jobs", "logs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_text(folder / "suite.yaml", yaml.safe_dump(suite.to_dict(), sort_keys=False))
+        where = make_engine(engine, folder, workers)
+        tell = on_event or (lambda event: None)
+        scheduler = _Scheduler(make_plan(suite), folder, where, device, tell)
+        with _terminated_by_exception():
+            return scheduler.run()
 
 
 class _Scheduler:
@@ -96,9 +104,10 @@ class _Scheduler:
         plan: BenchmarkPlan,
         folder: Path,
         engine: Engine,
+        device: str,
         on_event: Callable[[Event], None],
     ) -> None:
-        self._plan, self._folder, self._engine = plan, folder, engine
+        self._plan, self._folder, self._engine, self._device = plan, folder, engine, device
         self._on_event = on_event
         self._began = time.perf_counter()
         self._results: dict[str, dict[str, Any]] = {}
@@ -150,6 +159,8 @@ class _Scheduler:
                 "spec": job.spec,
                 "needs": list(job.needs),
                 "workers": self._engine.width if job.wide else 1,
+                # Not part of what a job is: the same job may go on elsewhere.
+                "device": self._device,
             },
         )
         log = self._folder / "logs" / f"{job.key}.log"

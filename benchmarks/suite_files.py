@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbrl_agents.names import did_you_mean
+from mbrl_agents.yaml_text import dotlist, read_yaml
+
 from . import fields
 from .fields import check_known
 from .suite import Data, Evaluation, Imagination, Row, Suite
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from mbrl_agents.data.noise import NoiseConfig
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
+
+SPEED = "speed"
+"""What ``mbrl bench`` measures without a suite's file."""
 
 
 def find_suite(name: str) -> Path:
@@ -28,8 +34,10 @@ def find_suite(name: str) -> Path:
             return Path(name)
     elif (SUITES_FOLDER / f"{name}.yaml").is_file():
         return SUITES_FOLDER / f"{name}.yaml"
-    own = sorted(p.stem for p in SUITES_FOLDER.glob("*.yaml"))
-    raise FileNotFoundError(f"no suite {name!r}: give a YAML file or one of {', '.join(own)}")
+    own = sorted([SPEED, *(p.stem for p in SUITES_FOLDER.glob("*.yaml"))])
+    raise FileNotFoundError(
+        f"no suite {name!r}{did_you_mean(name, own)} (give a YAML file or one of {', '.join(own)})"
+    )
 
 
 def load_suite(
@@ -48,20 +56,17 @@ def load_suite(
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     path = find_suite(name)
-    raw = fields.read_yaml(path)
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ValueError(f"{path} must hold the fields of a suite: {fields.field_names(Suite)}")
     raw.setdefault("name", path.stem)
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r} is not an override: write KEY=VALUE")
+    changes = dotlist(overrides)
     try:
-        merged = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(OmegaConf.create(raw), changes)
         plain = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
+    except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
     suite = suite_from_dict(plain, str(path))
     if methods is not None:
@@ -79,6 +84,26 @@ def load_suite(
         others = tuple(r for r in suite.methods if r.name in needed and r not in rows)
         suite = replace(suite, methods=rows, starts=(*suite.starts, *others))
     return suite
+
+
+def check_keywords(suite: Suite) -> None:
+    """Refuse keywords that the environments of a suite do not take, before anything runs.
+
+    Raises:
+        ValueError: with the field, the nearest keyword and those that there are.
+    """
+    from mbrl_agents.envs.keywords import env_keywords
+
+    for env in suite.environments:
+        given = [("env_kwargs", suite.env_kwargs)]
+        given.append(("evaluation.env_kwargs", suite.evaluation.env_kwargs))
+        for row in suite.rows(env):
+            given.append((f"env_kwargs of {row.name}", row.env_kwargs))
+            given.append((f"test_env_kwargs of {row.name}", row.test_env_kwargs))
+        known = env_keywords(env) if any(kwargs for _, kwargs in given) else None
+        for where, kwargs in given:
+            for name in kwargs if known is not None else ():
+                check_known(name, known or (), f"keyword of {env} in {where}")
 
 
 def suite_from_dict(raw: Any, where: str = "suite") -> Suite:
@@ -218,4 +243,12 @@ def noise_config(noise: Mapping[str, Any], where: str = "noise") -> NoiseConfig:
     return NoiseConfig(**found)
 
 
-__all__ = ["SUITES_FOLDER", "find_suite", "load_suite", "noise_config", "suite_from_dict"]
+__all__ = [
+    "SPEED",
+    "SUITES_FOLDER",
+    "check_keywords",
+    "find_suite",
+    "load_suite",
+    "noise_config",
+    "suite_from_dict",
+]

@@ -12,6 +12,7 @@ from typing import Any
 
 from mbrl_agents.names import did_you_mean, lookup, resolve
 from mbrl_agents.registry import METHODS, Method
+from mbrl_agents.yaml_text import check_yaml, dotlist, parse_yaml
 
 PRESETS_FILE = "presets.yaml"
 
@@ -122,8 +123,6 @@ def _flat_presets(recipe: Method) -> dict[str, dict[str, Any]]:
 
 @cache
 def _presets(package: str) -> dict[str, Any]:
-    import yaml
-
     spec = importlib.util.find_spec(package) if package else None
     if spec is not None and spec.submodule_search_locations is None:
         # An algorithm may stand in a module of its package.
@@ -131,13 +130,20 @@ def _presets(package: str) -> dict[str, Any]:
     if not package:
         return {}
     file = importlib.resources.files(package) / PRESETS_FILE
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return parse_yaml(text, PRESETS_FILE) or {}
 
 
 def from_yaml(text: str) -> MethodConfig:
-    """The settings `MethodConfig.to_yaml` wrote."""
+    """The settings `MethodConfig.to_yaml` wrote.
+
+    Raises:
+        ValueError: for a text that is no YAML or too large; `ConfigError` for settings that this
+            version does not have.
+    """
     from omegaconf import OmegaConf
 
+    check_yaml(text, "the config")
     tree = OmegaConf.to_container(OmegaConf.create(text))
     if not isinstance(tree, dict) or "method" not in tree:
         raise ConfigError("a method's config needs the key 'method'")
@@ -226,14 +232,11 @@ def _pairs(
     from omegaconf.errors import OmegaConfBaseException
 
     for item in overrides:
-        key, equals, _ = item.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"an override looks like planner.horizon=10, got {item!r}")
+        key = item.partition("=")[0]
         try:
-            parsed = OmegaConf.from_dotlist([item])
-            value = OmegaConf.select(parsed, key)
+            value = OmegaConf.select(dotlist([item]), key)
         except (OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(f"cannot read the override {item!r}: {error}") from error
+            raise ConfigError(str(error)) from error
         yield key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 

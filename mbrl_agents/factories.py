@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agents.config import build_config
@@ -13,7 +14,6 @@ from mbrl_agents.registry import METHODS, PLANNERS, WORLD_MODELS
 if TYPE_CHECKING:
     from gymnasium import spaces
 
-    from mbrl_agents.agents.agent import Agent
     from mbrl_agents.protocols import Planner
 
 
@@ -81,15 +81,18 @@ def make_agent(method: str, env: Any, *, seed: int | None = None, **overrides: A
     return resolve(recipe.make)(recipe, env, seed=seed, overrides=overrides, **own)
 
 
-def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Agent:
-    """A saved agent, from a run folder or a file that its ``save`` wrote.
+def load(
+    path: str | os.PathLike[str], env: Any = None, *, trust_pickle: bool = False, **arguments: Any
+) -> Any:
+    """A saved agent or baseline, from a run folder; or an agent from a file its ``save`` wrote.
 
     Args:
         path: of the folder or file, or "hf://OWNER/NAME" for one of the Hugging Face Hub that
             ``mbrl export hub`` wrote.
         env: set on the agent, after its spaces were checked.
-        **arguments: of `Agent.load`; ``world_model``, ``planner`` and ``objective`` give again
-            what the agent was built of.
+        trust_pickle: see `mbrl_agents.runs.loading.load_run`.
+        **arguments: of `Agent.load`, such as ``device``; ``world_model``, ``planner`` and
+            ``objective`` give again what the agent was built of.
 
     Raises:
         FileNotFoundError: when there is nothing at ``path``, or a file of the run is missing.
@@ -101,4 +104,27 @@ def load(path: str | os.PathLike[str], env: Any = None, **arguments: Any) -> Age
 
     parts, others = Parts.among(arguments)
     found = path if isinstance(path, io.BufferedIOBase) else fetch(path)
+    if isinstance(found, Path) and _is_baseline(found):
+        return _baseline(found, env, trust_pickle, **arguments)
     return Agent.load(found, env, parts=parts, **others)
+
+
+def _is_baseline(folder: Path) -> bool:
+    """Whether a path is the run folder of a baseline."""
+    from mbrl_agents.runs.spec import RUN_FILE, RunInfo
+
+    if not (folder / RUN_FILE).is_file():
+        return False
+    recipe = METHODS.get(RunInfo.read(folder).spec.method)
+    return recipe is not None and recipe.kind == "baseline"
+
+
+def _baseline(folder: Path, env: Any, trust_pickle: bool, device: str = "auto") -> Any:
+    """The baseline of a run folder, in its environment if one is given."""
+    from mbrl_agents.runs.loading import check_env, load_run
+
+    model: Any = load_run(folder, device=device, trust_pickle=trust_pickle)
+    if env is not None:
+        check_env(folder, model, env)
+        model.set_env(env)
+    return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,13 +14,14 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.logger import HumanOutputFormat, Logger, configure
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 
 from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.agents.saving import SavedAgent, read_saved, write_run, zip_bytes
 from mbrl_agents.config import MethodConfig, resolve_config
+from mbrl_agents.data.episode import observation_shapes, same_observations
 from mbrl_agents.data.files import atomic
 from mbrl_agents.names import resolve
 from mbrl_agents.protocols import Algorithm, Objective, Planner
@@ -79,7 +81,7 @@ class BaseAgent(BaseAlgorithm):
         parts: ready-made objects in place of those the settings describe.
         tensorboard_log: folder of SB3's TensorBoard runs.
         verbose: SB3's verbosity.
-        device: torch device.
+        device: torch device; "auto" is a GPU where there is one, as in SB3.
         observation_space, action_space: in place of ``env``'s.
 
     Raises:
@@ -98,7 +100,7 @@ class BaseAgent(BaseAlgorithm):
         parts: Parts | None = None,
         tensorboard_log: str | None = None,
         verbose: int = 0,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "auto",
         observation_space: spaces.Space | None = None,
         action_space: spaces.Space | None = None,
     ) -> None:
@@ -184,10 +186,11 @@ class BaseAgent(BaseAlgorithm):
     def _ensure_logger(self, run: Path | None) -> None:
         if self.__dict__.get("_logger") is not None and self._custom_logger:
             return
+        shown = self.verbose >= 1
         if run is not None:
-            self._logger = configure(str(run), ["tensorboard"])
+            self._logger = configure(str(run), ["tensorboard"] + ["stdout"] * shown)
         elif self.__dict__.get("_logger") is None:
-            self._logger = Logger(None, [])
+            self._logger = Logger(None, [HumanOutputFormat(sys.stdout)] if shown else [])
 
     # -- files --------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class BaseAgent(BaseAlgorithm):
         cls: type[Self],
         path: str | os.PathLike[str] | io.BufferedIOBase,
         env: GymEnv | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "auto",
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
@@ -298,11 +301,38 @@ class BaseAgent(BaseAlgorithm):
             ValueError: when its spaces are not the agent's.
         """
         wrapped = self._wrap_env(env, self.verbose)
+        check_spaces_of_env(self, wrapped, "the agent")
         self.n_envs = wrapped.num_envs
         super().set_env(wrapped, force_reset)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
+
+
+def check_spaces_of_env(model: Any, env: Any, who: str, hint: str = "") -> None:
+    """Refuse an environment that an agent or baseline cannot act in.
+
+    A vectorised environment showed an agent its images channels first; it takes them either way.
+
+    Args:
+        who: what the message calls the model.
+        hint: what to say beside observations that differ.
+
+    Raises:
+        ValueError: for observations of other keys or shapes, or other actions.
+    """
+    if not same_observations(model.observation_space, env.observation_space):
+        shown = observation_shapes(env.observation_space)
+        seen = observation_shapes(model.observation_space)
+        raise ValueError(
+            f"{who} was trained on the observations {seen}, but this environment shows {shown}: "
+            f"give it the environment, task and settings of its training{hint}"
+        )
+    if model.action_space != env.action_space:
+        raise ValueError(
+            f"{who} was trained on the actions {model.action_space}, but this environment takes "
+            f"{env.action_space}"
+        )
 
 
 def build_parts(
@@ -338,4 +368,4 @@ def build_search(config: MethodConfig) -> tuple[Planner | None, Objective | None
     return planner, objective
 
 
-__all__ = ["BaseAgent", "Parts", "build_parts", "build_search"]
+__all__ = ["BaseAgent", "Parts", "build_parts", "build_search", "check_spaces_of_env"]

@@ -22,7 +22,7 @@ from safetensors.torch import save as dump_weights
 from torch import Tensor, nn
 
 from mbrl_agents.agents.space_codec import decode_space, encode_space
-from mbrl_agents.config import MethodConfig, from_yaml
+from mbrl_agents.config import ConfigError, MethodConfig, from_yaml
 from mbrl_agents.training.checkpoints import atomic, discard_partial, write_text
 
 CONFIG_FILE = "config.yaml"
@@ -189,7 +189,7 @@ def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
     for name in (CONFIG_FILE, AGENT_FILE):
         if name not in files:
             raise FileNotFoundError(f"{where} holds no {name}")
-    config = from_yaml(files[CONFIG_FILE].decode())
+    config = _config(files[CONFIG_FILE].decode(), where)
     names = [name for name in files if name.endswith(WEIGHTS)]
     try:
         agent = json.loads(files[AGENT_FILE])
@@ -203,6 +203,28 @@ def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
         weights=weights,
         facts=agent,
     )
+
+
+def read_config(folder: Path) -> MethodConfig:
+    """The settings of a run folder.
+
+    Raises:
+        FileNotFoundError: it holds none.
+        ValueError: another version wrote them.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{folder} holds no {CONFIG_FILE}")
+    return _config((folder / CONFIG_FILE).read_text(encoding="utf-8"), str(folder))
+
+
+def _config(text: str, where: str) -> MethodConfig:
+    try:
+        return from_yaml(text)
+    except ConfigError as error:
+        raise ValueError(
+            f"{where} has settings that this version of mbrl_agents does not have ({error}): load "
+            f"it with the version in its {VERSIONS_FILE}, or train again"
+        ) from error
 
 
 def refuse_earlier(folder: Path) -> None:

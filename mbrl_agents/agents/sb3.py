@@ -103,7 +103,7 @@ def make_baseline(
     episodes: Sequence[Episode] = (),
     tensorboard_log: str | None = None,
     verbose: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> BaseAlgorithm:
     """An SB3 algorithm, ready to ``learn``; see `mbrl_agents.make_agent`.
 
@@ -111,26 +111,33 @@ def make_baseline(
         episodes: demonstrations put into SAC's replay buffer; "sb3-sac-demos" does not learn
             without them.
         seed: SB3 seeds the global generators with it.
+        device: torch device; "auto" is a GPU where there is one.
 
     Raises:
         ValueError: for an unknown setting.
     """
-    settings = resolve_config(recipe.name, overrides).baseline
-    arguments = {k: v for k, v in vars(settings).items() if k != "net_arch"}
-    algorithm: type[BaseAlgorithm] = resolve(recipe.target)
-    model = algorithm(
+    model = build_baseline(
+        resolve(recipe.target),
         _policy_name(env),
         env,
-        policy_kwargs={"net_arch": list(settings.net_arch)},
+        resolve_config(recipe.name, overrides).baseline,
         seed=seed or 0,
         tensorboard_log=tensorboard_log,
         verbose=verbose,
         device=device,
-        **arguments,
     )
     if isinstance(model, DemonstratedSAC):
         add_demonstrations(model, episodes)
     return model
+
+
+def build_baseline(
+    algorithm: type[BaseAlgorithm], policy: str, env: Any, settings: Any, **arguments: Any
+) -> BaseAlgorithm:
+    """An algorithm of SB3 by the settings of this module; further arguments are SB3's."""
+    own = {k: v for k, v in vars(settings).items() if k != "net_arch"}
+    kwargs = {"net_arch": list(settings.net_arch)}
+    return algorithm(policy, env, policy_kwargs=kwargs, **own, **arguments)
 
 
 def add_demonstrations(model: SAC, episodes: Sequence[Episode]) -> int:
@@ -217,5 +224,6 @@ __all__ = [
     "DemonstratedSAC",
     "PPOSettings",
     "SACSettings",
+    "build_baseline",
     "make_baseline",
 ]

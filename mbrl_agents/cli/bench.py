@@ -44,6 +44,9 @@ def bench(
     engine: Annotated[
         str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
     ] = "local",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget finished jobs in the folder.")
     ] = False,
@@ -79,12 +82,14 @@ def bench(
             console.fail("speed is measured on this machine: leave --engine out", console.USAGE)
         _speed(out or Path("runs") / suite, wanted, workers, fresh, as_json)
         return
-    from mbrl_agents.benchmarks.suite_files import load_suite
+    from mbrl_agents.benchmarks.suite_files import check_keywords, load_suite
 
     with console.usage():
         loaded = load_suite(suite, overrides or [], wanted)
     for env in loaded.environments:
         console.check_env(env)
+    with console.usage():
+        check_keywords(loaded)
     folder = out or Path("runs") / loaded.name
     processes = workers or (console.default_workers() if engine == "local" else 0)
     many = f"{processes} processes" if processes else "all processors of the cluster"
@@ -92,9 +97,20 @@ def bench(
 
     from mbrl_agents.benchmarks.runner import run_suite
 
-    with console.failures():
+    console.check_device(device)
+
+    def kept() -> str:
+        return f"finished jobs are kept in {folder}; the same command goes on with the others"
+
+    with console.interruptible(kept), console.failures():
         outcome = run_suite(
-            loaded, folder, workers=processes, engine=engine, fresh=fresh, on_event=_teller()
+            loaded,
+            folder,
+            workers=processes,
+            engine=engine,
+            fresh=fresh,
+            device=device,
+            on_event=_teller(),
         )
 
         from mbrl_agents.benchmarks.report import write_report

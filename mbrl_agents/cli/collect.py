@@ -43,6 +43,16 @@ def collect(
     engine: Annotated[
         str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
     ] = "local",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Read a baseline from a zip of Stable-Baselines3, which runs code in it.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Record episodes from random placements into FOLDER.
@@ -78,7 +88,9 @@ def collect(
 
         with console.failures():
             weights = run_digest(agent)
-        source, factory = "agent", RunPredictor(str(agent))
+        console.check_device(device)
+        source = "agent"
+        factory = RunPredictor(str(agent), device=device, trust_pickle=trust_pickle)
     elif source == "agent":
         console.fail("--source agent needs --agent RUN", console.USAGE)
     with console.usage():
@@ -103,7 +115,15 @@ def collect(
     total = episodes * len(tasks or [None])
     outcomes: list[bool] = []
 
-    with console.failures(), console.progress("collecting", total) as update:
+    def kept() -> str:
+        count = count_episodes(folder)
+        return f"{count} episodes are kept in {folder}; the same command collects what is missing"
+
+    with (
+        console.interruptible(kept),
+        console.failures(),
+        console.progress("collecting", total) as update,
+    ):
         update(0, completed=min(before, total))
 
         def finished(episode: Any) -> None:
@@ -143,11 +163,11 @@ def run_digest(folder: Path) -> str:
         FileNotFoundError: when there is no finished run.
     """
     from mbrl_agents.agents.saving import decisive_files
-    from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
+    from mbrl_agents.runs.spec import PICKLED_FILE, RunInfo
 
     RunInfo.read(folder)
     digest = hashlib.sha256()
-    for path in [*decisive_files(folder), folder / BASELINE_FILE]:
+    for path in [*decisive_files(folder), folder / PICKLED_FILE]:
         if path.is_file():
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
-import inspect
 import json
 import os
 import sys
@@ -15,10 +13,32 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
+import typer.core
 
 from mbrl_agents.names import did_you_mean
+from mbrl_agents.yaml_text import parse_yaml, shortened
 
-USAGE, FAILED = 2, 1
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class Verb(typer.core.TyperCommand):
+    """A command that knows what ``--planner.horizon 10`` is meant to be."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            name = str(getattr(error, "option_name", ""))
+            if "." not in name:
+                raise
+            words = [word for word in given if word.partition("=")[0] == name]
+            value = words[0].partition("=")[2] if words else ""
+            after = given[given.index(words[0]) + 1 :] if words and not value else []
+            value = value or next((word for word in after[:1] if not word.startswith("-")), "VALUE")
+            raise typer.BadParameter(
+                f"settings are no options: write {name.lstrip('-')}={value} instead of {name}", ctx
+            ) from None
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -44,6 +64,16 @@ def failures(code: int = FAILED) -> Iterator[None]:
         fail(text, code)
 
 
+@contextlib.contextmanager
+def interruptible(kept: Callable[[], str]) -> Iterator[None]:
+    """End at Ctrl-C with a sentence about what is kept and how to go on, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted: {kept()}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def usage() -> contextlib.AbstractContextManager[None]:
     """Like `failures`, for blocks that only look at what the user asked for."""
     return failures(USAGE)
@@ -51,13 +81,15 @@ def usage() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def progress(label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr where that is a terminal, otherwise nothing.
+    """A progress bar on stderr where that is a terminal, otherwise lines now and then.
 
     Yields:
-        ``update(advance=1, completed=None, total=None, text=None)``.
+        what `mbrl_agents.data.progress.ProgressLines` is called with.
     """
     if not sys.stderr.isatty():
-        yield lambda *args, **kwargs: None
+        from mbrl_agents.data.progress import ProgressLines
+
+        yield ProgressLines(note, label, total)
         return
     from rich.console import Console
     from rich.progress import (
@@ -87,6 +119,7 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[..., Non
             total: float | None = None,
             text: str | None = None,
             label: str | None = None,
+            now: bool = False,
         ) -> None:
             changes: dict[str, Any] = {
                 "completed": completed, "total": total, "description": label,
@@ -102,21 +135,18 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[..., Non
 
 
 def training_log(update: Callable[..., None]) -> Callable[..., None]:
-    """What training tells of itself: on ``update``'s bar, and as lines where there is no terminal.
+    """What training tells of itself, on what `progress` gave; every log is a line of its own.
 
     Returns:
         ``tell(phase, done, total, metrics)``, a `mbrl_agents.runs.work.Progress`.
     """
-    terminal = sys.stderr.isatty()
 
     def tell(phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         loss = metrics.get("held_out/loss", metrics.get("train/loss"))
         text = "" if loss is None else f"loss {loss:.4g}"
         if loss is None and "train/return" in metrics:
             text = f"return {metrics['train/return']:.4g}"
-        update(completed=done, total=total, label=phase, text=text)
-        if not terminal and text:
-            note(f"{phase} {done}/{total} {text}")
+        update(completed=done, total=total, label=phase, text=text, now=bool(text))
 
     return tell
 
@@ -172,8 +202,6 @@ def split_overrides(
     Returns:
         the other overrides as they came, and for each prefix its keys with parsed values.
     """
-    import yaml
-
     others: list[str] = []
     taken: dict[str, dict[str, Any]] = {prefix: {} for prefix in prefixes}
     for override in overrides or []:
@@ -183,11 +211,8 @@ def split_overrides(
                  USAGE)  # fmt: skip
         prefix, dot, name = key.partition(".")
         if dot and prefix in taken:
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                reason = getattr(error, "problem", None) or "not YAML"
-                fail(f"cannot read the value of {override!r}: {reason}", USAGE)
+            with usage():
+                value = parse_yaml(text, f"the value of {shortened(override)}")
             *outer, last = name.split(".")
             place = taken[prefix]
             for part in outer:
@@ -247,16 +272,16 @@ def check_env(env_id: str) -> None:
 def check_env_keywords(env_id: str, keywords: Iterable[str]) -> None:
     """Exit with 2 and a hint where an environment does not take a keyword.
 
-    What the environment's constructor takes is asked of its signature, so nothing is built.  One
-    with ``**kwargs`` takes everything, and one that cannot be loaded or asked is left to
-    ``gymnasium.make``.
+    See `mbrl_agents.envs.keywords`; where it cannot be told, that is left to ``gymnasium.make``.
 
     Args:
         env_id: known to Gymnasium, see `check_env`.
         keywords: as the user gave them, without ``env.``.
     """
+    from mbrl_agents.envs.keywords import env_keywords
+
     given = list(keywords)
-    known = _env_keywords(env_id) if given else None
+    known = env_keywords(env_id) if given else None
     for name in given:
         if known is not None and name not in known:
             fail(
@@ -268,31 +293,10 @@ def check_env_keywords(env_id: str, keywords: Iterable[str]) -> None:
 
 def takes(env_id: str, keyword: str) -> bool:
     """Whether an environment takes a keyword; True where that cannot be told."""
-    known = _env_keywords(env_id)
+    from mbrl_agents.envs.keywords import env_keywords
+
+    known = env_keywords(env_id)
     return known is None or keyword in known
-
-
-def _env_keywords(env_id: str) -> list[str] | None:
-    """What ``gymnasium.make(env_id)`` takes; None where that cannot be told."""
-    from gymnasium.envs.registration import load_env_creator, spec
-
-    import mbrl_agents.envs  # noqa: F401  registers
-
-    module, colon, name = env_id.rpartition(":")
-    try:
-        if colon:
-            importlib.import_module(module)
-        entry: Any = spec(name).entry_point
-        if isinstance(entry, str):
-            entry = load_env_creator(entry)
-        parameters = inspect.signature(entry).parameters.values()
-    except Exception:  # a module that is missing or broken: making the environment tells
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    taken = [parameter.name for parameter in parameters if parameter.kind in named]
-    return [*taken, "max_episode_steps"]
 
 
 def make_folder(folder: Path) -> None:
@@ -301,6 +305,22 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"cannot create the folder {folder}: {error.strerror}", USAGE)
+
+
+def check_device(device: str) -> None:
+    """Exit with 2 where there is no such torch device."""
+    import torch
+
+    try:
+        kind = "cuda" if device == "auto" else torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        fail(f"--device must be auto, cpu or cuda, not {device!r}", USAGE)
+    if device != "auto" and kind == "cuda" and not torch.cuda.is_available():
+        fail(
+            f"--device {device}: torch finds no GPU here; auto takes one where there is one", USAGE
+        )
 
 
 def check_engine(engine: str) -> None:

@@ -67,8 +67,24 @@ def evaluate(
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option(help="Also record the first episode of each task as a video into a folder."),
+        typer.Option(help="Also film episodes of the evaluation, into a folder."),
     ] = None,
+    video_episodes: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of each task: failed, best, worst, or numbers such as 0,3 [default: 0]."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Read a baseline from a zip of Stable-Baselines3, which runs code in it.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate RUN and print its success rate with the 95 % Wilson interval.
@@ -102,22 +118,45 @@ def evaluate(
         elif observation_format is not None or taken["policy"]:
             raise ValueError("--format and policy.KEY=VALUE go with --policy MODULE:CLASS")
         else:
-            chosen = evaluated.method_or_run(run, method, env, others)
+            chosen = evaluated.method_or_run(
+                run, method, env, others, device=device, trust_pickle=trust_pickle
+            )
     name, env_id, factory = chosen.name, chosen.env_id, chosen.factory
     console.check_env_keywords(env_id, taken["env"])
     tasks = console.parse_tasks(task, env_id)
     with console.usage():
         env_kwargs, tasks = evaluated.task_by_task(chosen, taken["env"], tasks)
 
-    from mbrl_agents.evaluation import rollouts
+    from mbrl_agents.evaluation import films, rollouts
     from mbrl_agents.evaluation.statistics import summarise
 
+    with console.usage():
+        if video_episodes is not None and video is None:
+            raise ValueError("--video-episodes is about --video FOLDER: give both")
+        filmed = films.Choice.of(video_episodes or "0", episodes)
+        if video is not None:
+            films.check_can_film(video / "episode.mp4")
+    console.check_device(device)
     for results in (out, video):
         if results is not None:
             console.make_folder(results)
     total = episodes * len(tasks or [None])
-    with console.failures(), console.progress("evaluating", total) as update:
-        outcomes: list[bool | None] = []
+    outcomes: list[bool | None] = []
+
+    def kept() -> str:
+        wins = sum(map(bool, outcomes))
+        told = f", {wins} of them successful" if outcomes and None not in outcomes else ""
+        return (
+            f"{len(outcomes)} of {total} episodes were evaluated{told}; nothing is kept of an "
+            "unfinished evaluation: the same command begins anew"
+        )
+
+    with (
+        console.interruptible(kept),
+        console.failures(),
+        console.progress("evaluating", total) as update,
+    ):
+        update(0)
         if init is None:
             init = rollouts.default_init(env_id, {**env_kwargs, **_task_of(tasks)})
 
@@ -140,8 +179,6 @@ def evaluate(
             deterministic=not stochastic,
             on_episode=finished,
         )
-        if video is not None:
-            _record_videos(video, factory, env_id, env_kwargs, tasks, init, seed)
     shown = {} if policy is None else {"observation_format": chosen.observation_format}
     summary = {
         "method": name, **shown, "env": env_id, "seed": seed, "init": init, **summarise(records),
@@ -153,6 +190,23 @@ def evaluate(
         ]
         (out / "episodes.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (out / "evaluation.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    if video is not None:
+        with console.failures():
+            written = films.film(
+                video,
+                factory,
+                env_id,
+                env_kwargs,
+                records,
+                filmed,
+                tasks=tasks,
+                init=init,
+                deterministic=not stochastic,
+            )
+            for file in written:
+                console.note(f"video: {file}")
+            if not written:
+                console.note(f"no video: no episode is known to be {video_episodes}")
     if as_json:
         console.show_json(summary)
     else:
@@ -193,28 +247,3 @@ def _returns(summary: dict[str, Any]) -> str:
     if summary["successes"] is None:
         return ""
     return f"return {summary['return_mean']:.2f} (best {summary['return_best']:.2f}), "
-
-
-def _record_videos(
-    folder: Path,
-    factory: Any,
-    env_id: str,
-    env_kwargs: dict[str, Any],
-    tasks: list[int | str] | None,
-    init: str,
-    seed: int,
-) -> None:
-    from mbrl_agents.data.parallel import make_env
-    from mbrl_agents.evaluation.video import record_video
-
-    wanted: list[int | str | None] = [None] if tasks is None else [*tasks]
-    for task in wanted:
-        kwargs = {**env_kwargs, "render_mode": "rgb_array"}
-        if task is not None:
-            kwargs["task"] = task
-        env = make_env(env_id, kwargs)
-        name = "episode.mp4" if task is None else f"task-{task}.mp4"
-        state = 0 if init == "benchmark" else None
-        record_video(folder / name, env, factory(env), seed=seed, init_state=state)
-        env.close()
-        console.note(f"video: {folder / name}")

@@ -31,7 +31,13 @@ class Evaluated:
 
 
 def method_or_run(
-    run: str, method: str | None, env: str | None, overrides: Sequence[str]
+    run: str,
+    method: str | None,
+    env: str | None,
+    overrides: Sequence[str],
+    *,
+    device: str = "auto",
+    trust_pickle: bool = False,
 ) -> Evaluated:
     """A reference policy, or a run's agent.
 
@@ -40,6 +46,7 @@ def method_or_run(
         method: another method on the run's weights.
         env: Gymnasium id, or None for the run's own.
         overrides: planner and objective settings.
+        device, trust_pickle: see `mbrl_agents.runs.loading.load_run`.
 
     Raises:
         ValueError, FileNotFoundError: with what is wrong.
@@ -67,7 +74,8 @@ def method_or_run(
             env_kwargs = dict(info.spec.env_kwargs)
     console.check_env(env_id)
     resolve_config(name, list(overrides))
-    return Evaluated(name, env_id, env_kwargs, predictor_factory(name, folder, overrides))
+    factory = predictor_factory(name, folder, overrides, device=device, trust_pickle=trust_pickle)
+    return Evaluated(name, env_id, env_kwargs, factory)
 
 
 def third_party(

@@ -39,6 +39,9 @@ def imagine(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --play: beginning and latents.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
 ) -> None:
     """Show what RUN's world model makes of recorded episodes: reconstructions, and imagination.
@@ -75,8 +78,9 @@ def imagine(
             raise ValueError(f"{info.spec.method} has no world model")
         folders = info.spec.folders if data is None else (str(data),)
         own = _same(folders, info.spec.folders)
+    console.check_device(device)
     with console.failures():
-        agent: Any = load_run(run)
+        agent: Any = load_run(run, device=device)
         limit = info.spec.limit if own else None
         found: Any = []
         if folders:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from mbrl_agents.allocator import keep_freed_memory
+from mbrl_agents.cli import console
 from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
@@ -50,15 +51,18 @@ def _main(
     keep_freed_memory()
 
 
-app.command("collect")(collect)
-app.command("train")(train)
-app.command("eval")(evaluate)
-app.command("bench")(bench)
-app.command("imagine")(imagine)
-app.command("inspect")(inspect)
-app.command("methods")(methods)
-app.command("homework")(homework)
-app.command("doctor")(doctor)
+for name, verb in {
+    "collect": collect,
+    "train": train,
+    "eval": evaluate,
+    "bench": bench,
+    "imagine": imagine,
+    "inspect": inspect,
+    "methods": methods,
+    "homework": homework,
+    "doctor": doctor,
+}.items():
+    app.command(name, cls=console.Verb)(verb)
 app.add_typer(assets, name="assets")
 app.add_typer(data, name="data")
 app.add_typer(export, name="export")

@@ -69,6 +69,9 @@ def train(
         str,
         typer.Option(help="Where such environments are: local, or ray for a cluster."),
     ] = "local",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
+    ] = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
     ] = False,
@@ -134,7 +137,7 @@ def train(
         env_id, env_kwargs = _environment(data, env, task, taken["env"], start)
 
     from mbrl_agents.runs.spec import RunSpec
-    from mbrl_agents.runs.training import train_run
+    from mbrl_agents.runs.training import interrupted_at, train_run
 
     if seed is None:
         seed = config.seed
@@ -152,10 +155,31 @@ def train(
     )
     from mbrl_agents.nn.sharing import joined, rank
 
-    with console.failures(), joined(), console.progress(method) as update:
+    console.check_device(device)
+
+    def kept() -> str:
+        found = interrupted_at(folder)
+        if found is None:
+            return f"{folder} holds no checkpoint; the same command begins anew"
+        return f"{folder} keeps a checkpoint ({found}); the same command goes on from it"
+
+    with (
+        console.interruptible(kept),
+        console.failures(),
+        joined(),
+        console.progress(method) as update,
+    ):
         leads = rank() == 0
         tell = console.training_log(update) if leads else None
-        info = train_run(spec, folder, progress=tell, fresh=fresh, workers=processes, engine=engine)
+        info = train_run(
+            spec,
+            folder,
+            progress=tell,
+            fresh=fresh,
+            workers=processes,
+            engine=engine,
+            device=device,
+        )
     if not leads:
         return
     if as_json:

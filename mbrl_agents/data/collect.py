@@ -8,7 +8,8 @@ the episodes that are missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,10 @@ from gymnasium import spaces
 from mbrl_agents.data.conditions import check_same_conditions, conditions_of
 from mbrl_agents.data.dataset import EpisodeWriter, read_infos
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.data.locks import locked
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
 from mbrl_agents.data.parallel import EnvCache, ordered_map
+from mbrl_agents.data.progress import ProgressLines, on_stdout
 from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
 
 Source = Literal["expert", "noisy_expert", "random", "agent"]
@@ -110,13 +113,22 @@ def collect(
     engine: str = "local",
     factory: PredictorFactory | None = None,
     on_episode: Callable[[Episode], None] | None = None,
+    verbose: int = 0,
 ) -> list[Episode]:
-    """Collect into memory.  See `Collection`; ``factory`` is needed for source "agent"."""
+    """Collect into memory.  See `Collection`; ``factory`` is needed for source "agent".
+
+    Args:
+        workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
+        on_episode: told of every episode.
+        verbose: 1 writes lines about its progress to the standard output, 0 nothing.
+    """
     episodes = []
-    for episode in _run(collection, _jobs(collection, factory), workers, engine):
-        episodes.append(episode)
-        if on_episode is not None:
-            on_episode(episode)
+    jobs = _jobs(collection, factory)
+    tell = _teller(len(jobs), on_episode, verbose)
+    with closing(_run(collection, jobs, workers, engine)) as found:
+        for episode in found:
+            episodes.append(episode)
+            tell(episode)
     return episodes
 
 
@@ -128,6 +140,7 @@ def collect_to_folder(
     engine: str = "local",
     factory: PredictorFactory | None = None,
     on_episode: Callable[[Episode], None] | None = None,
+    verbose: int = 0,
 ) -> int:
     """Collect what a folder lacks of a collection and return how many episodes were added.
 
@@ -136,31 +149,35 @@ def collect_to_folder(
 
     Args:
         workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
+        on_episode, verbose: see `collect`.
 
     Raises:
+        FolderInUse: another process collects into the folder.
         ValueError: the folder holds episodes of another environment, observation, reward, kind of
             assets, or recorded under other conditions (see `mbrl_agents.data.conditions`).
     """
-    infos = read_infos(folder)
-    _check_compatible(folder, infos, collection)
-    wanted = _identity(collection.signature())
-    done = {
-        (info["task_key"], info["number"])
-        for info in infos
-        if _identity(info.get("collection", "{}")) == wanted
-    }
-    jobs = [j for j in _jobs(collection, factory) if (_task_key(j), j.number) not in done]
-    if not jobs:
-        return 0
-    with EpisodeWriter(folder) as writer:
-        for episode in _run(collection, jobs, workers, engine):
-            # What assets="auto" stands for is known only once the environment is there.
-            _check_same(folder, infos, "assets", episode.info.get("assets"))
-            check_same_conditions(folder, infos, episode.info.get("conditions"))
-            writer.append(episode)
-            if on_episode is not None:
-                on_episode(episode)
-    return len(jobs)
+    with locked(folder):
+        infos = read_infos(folder)
+        _check_compatible(folder, infos, collection)
+        wanted = _identity(collection.signature())
+        done = {
+            (info["task_key"], info["number"])
+            for info in infos
+            if _identity(info.get("collection", "{}")) == wanted
+        }
+        jobs = [j for j in _jobs(collection, factory) if (_task_key(j), j.number) not in done]
+        if not jobs:
+            return 0
+        tell = _teller(len(jobs), on_episode, verbose)
+        running = closing(_run(collection, jobs, workers, engine))
+        with EpisodeWriter(folder) as writer, running as found:
+            for episode in found:
+                # What assets="auto" stands for is known only once the environment is there.
+                _check_same(folder, infos, "assets", episode.info.get("assets"))
+                check_same_conditions(folder, infos, episode.info.get("conditions"))
+                writer.append(episode)
+                tell(episode)
+        return len(jobs)
 
 
 def run_episode(
@@ -272,7 +289,27 @@ def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job
     ]
 
 
-def _run(collection: Collection, jobs: list[_Job], workers: int, engine: str) -> Iterator[Episode]:
+def _teller(
+    total: int, on_episode: Callable[[Episode], None] | None, verbose: int
+) -> Callable[[Episode], None]:
+    """What is told of every episode."""
+    lines = ProgressLines(on_stdout, "collecting", total) if verbose else None
+    successes = 0
+
+    def tell(episode: Episode) -> None:
+        nonlocal successes
+        successes += episode.success
+        if lines is not None:
+            lines(text=f"successful {successes}")
+        if on_episode is not None:
+            on_episode(episode)
+
+    return tell
+
+
+def _run(
+    collection: Collection, jobs: list[_Job], workers: int, engine: str
+) -> Generator[Episode, None, None]:
     if collection.source == "agent" and any(job.factory is None for job in jobs):
         raise ValueError("source 'agent' needs a factory that builds the predictor")
     return ordered_map(_collect_one, jobs, workers=workers, engine=engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import os
 import shutil
@@ -10,13 +11,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+PARTIAL = ".partial"
+"""How the temporary files of `atomic` end."""
+
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -63,8 +67,19 @@ def discard_partial(path: str | os.PathLike[str]) -> None:
     Only for files that one process at a time writes.
     """
     target = Path(path)
-    for partial in target.parent.glob(f".{glob.escape(target.name)}.????????"):
+    for partial in target.parent.glob(f".{glob.escape(target.name)}.????????{PARTIAL}"):
         partial.unlink(missing_ok=True)
+
+
+def discard_partials(folder: str | os.PathLike[str]) -> None:
+    """Remove all temporary files of `atomic` in a folder, except in its hidden folders.
+
+    Only for folders into which one process at a time writes, see `mbrl_agents.data.locks`.
+    """
+    for place, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for name in fnmatch.filter(files, f".*.????????{PARTIAL}"):
+            Path(place, name).unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -73,4 +88,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-__all__ = ["atomic", "atomic_folder", "discard_partial", "write_text"]
+__all__ = [
+    "PARTIAL",
+    "atomic",
+    "atomic_folder",
+    "discard_partial",
+    "discard_partials",
+    "write_text",
+]

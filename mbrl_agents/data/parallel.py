@@ -10,12 +10,14 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import gymnasium
+
+from mbrl_agents.data.lifetime import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -74,8 +76,10 @@ def ordered_map(
     *,
     workers: int = 1,
     engine: str = "local",
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(cache, job)`` of every job, in the order of ``jobs``.
+
+    Whoever stops reading before the end closes it, which ends the processes at once.
 
     Args:
         function: importable by name (it is sent to other processes).
@@ -113,7 +117,6 @@ def ordered_map(
     )
     waiting = deque(jobs)
     running: deque[Future[Result]] = deque()
-    wait = True
     try:
         while waiting or running:
             # A few ahead of the one waited for: workers stay busy, finished results stay few.
@@ -125,12 +128,18 @@ def ordered_map(
             "a worker process ended unexpectedly (killed, perhaps for lack of memory); "
             "fewer workers need less memory"
         ) from error
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException:
         # Whoever reads the results saves those it has now, not when the last job is done.
-        wait = False
+        _kill(pool)
         raise
     finally:
-        pool.shutdown(wait=wait, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once; its shutdown then waits for nothing."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
 
 
 _CACHE = EnvCache()  # of this worker process
@@ -139,6 +148,7 @@ _CACHE = EnvCache()  # of this worker process
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; only the parent decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     # Several processes share the cores already; torch reads this when it is imported.
     os.environ["OMP_NUM_THREADS"] = "1"
 

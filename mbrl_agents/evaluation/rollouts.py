@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,10 +118,7 @@ def evaluate(
     numbers = range(episodes) if isinstance(episodes, int) else episodes
     if len(numbers) < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    # Only environments with official initial states know the keyword.
-    kwargs = {k: v for k, v in (env_kwargs or {}).items() if k != "init"}
-    if init == "benchmark":
-        kwargs["init"] = init
+    kwargs = keywords_of_init(env_kwargs or {}, init)
     jobs = [
         _Job(
             factory=factory,
@@ -136,11 +134,18 @@ def evaluate(
         for number in numbers
     ]
     records = []
-    for record in ordered_map(_evaluate_one, jobs, workers=workers):
-        records.append(record)
-        if on_episode is not None:
-            on_episode(record)
+    with closing(ordered_map(_evaluate_one, jobs, workers=workers)) as found:
+        for record in found:
+            records.append(record)
+            if on_episode is not None:
+                on_episode(record)
     return records
+
+
+def keywords_of_init(env_kwargs: Mapping[str, Any], init: str) -> dict[str, Any]:
+    """Keywords of ``gym.make`` with ``init``, which only environments with official states know."""
+    kwargs = {k: v for k, v in env_kwargs.items() if k != "init"}
+    return {**kwargs, "init": init} if init == "benchmark" else kwargs
 
 
 def default_init(env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> str:

@@ -22,6 +22,12 @@ def can_write_mp4() -> bool:
     return find_spec("imageio_ffmpeg") is not None
 
 
+def check_can_film(path: Path) -> None:
+    """Raise ImportError for a kind of video that needs a package which is not installed."""
+    if path.suffix != ".gif" and not can_write_mp4():
+        raise ImportError("mp4 videos need imageio: pip install 'mbrl-agents[video]'")
+
+
 def gif(frames: Iterable[np.ndarray], fps: int) -> bytes:
     """Frames ``(height, width, 3)`` uint8 as an animated GIF."""
     first, *others = map(Image.fromarray, frames)
@@ -50,12 +56,14 @@ def record_video(
     *,
     seed: int = 0,
     init_state: int | None = None,
+    deterministic: bool = True,
     fps: int = 20,
 ) -> EpisodeRecord:
     """Run one episode and write it to ``path`` (.mp4 or .gif).
 
     Args:
         env: made with ``render_mode="rgb_array"``.
+        seed, init_state, deterministic: see `mbrl_agents.evaluation.rollouts.run_episode`.
         fps: 20 shows LIBERO's control steps in real time.
 
     Raises:
@@ -63,17 +71,23 @@ def record_video(
         ValueError: the environment does not render.
     """
     path, frames = Path(path), list[np.ndarray]()
-    if path.suffix != ".gif" and not can_write_mp4():
-        raise ImportError("mp4 videos need imageio: pip install 'mbrl-agents[video]'")
+    check_can_film(path)
     if env.render_mode != "rgb_array":
         raise ValueError("videos need an environment made with render_mode='rgb_array'")
 
     def keep(env: gymnasium.Env) -> None:
         frames.append(np.asarray(env.render()))
 
-    record = run_episode(env, predictor, seed=seed, init_state=init_state, on_step=keep)
+    record = run_episode(
+        env,
+        predictor,
+        seed=seed,
+        init_state=init_state,
+        deterministic=deterministic,
+        on_step=keep,
+    )
     write_video(path, frames, fps)
     return record
 
 
-__all__ = ["can_write_mp4", "gif", "record_video", "write_video"]
+__all__ = ["can_write_mp4", "check_can_film", "gif", "record_video", "write_video"]

@@ -51,8 +51,8 @@ def export_hub(run: str | Path, folder: str | Path, evaluation: Path | None = No
     run, info = Path(run), RunInfo.read(run)
     if not isinstance(METHODS.get(info.spec.method), AgentMethod):
         raise ValueError(
-            f"{run} is a run of {info.spec.method}, whose weights are pickled by "
-            "Stable-Baselines3; only agents of this package are exported"
+            f"{run} is a run of {info.spec.method}, which Stable-Baselines3 made; only agents of "
+            "this package are exported"
         )
     measured = _evaluation(run, evaluation)
     settings = from_yaml((run / CONFIG_FILE).read_text(encoding="utf-8")).to_dict()

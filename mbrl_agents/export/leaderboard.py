@@ -44,7 +44,7 @@ def export_leaderboard(run: str | Path, folder: str | Path) -> list[str]:
         ValueError: a run of a baseline, whose architecture is Stable-Baselines3's.
     """
     run, info = Path(run), RunInfo.read(run)
-    agent = load_run(run)
+    agent = load_run(run, device="cpu")
     if not isinstance(agent, Agent):
         raise ValueError(
             f"{run} is a run of {info.spec.method}, a baseline of Stable-Baselines3; only agents "

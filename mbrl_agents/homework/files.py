@@ -24,6 +24,7 @@ from mbrl_agents.data.files import atomic
 from mbrl_agents.export.leaderboard import HYDRA, MODEL, POLICY, export_leaderboard
 from mbrl_agents.homework.translation import Experiment
 from mbrl_agents.training.checkpoints import write_text
+from mbrl_agents.yaml_text import dotlist, read_yaml
 
 WORLD_MODEL_FILE = "world_model.pth"
 
@@ -51,10 +52,8 @@ def write(experiment: Experiment, folder: Path) -> None:
 
 def words_of(folder: Path) -> list[str] | None:
     """The command whose files `write` left in a folder; None where there are none."""
-    import yaml
-
     file = folder / HYDRA / "overrides.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return read_yaml(file) if file.is_file() else None
 
 
 def write_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
@@ -89,7 +88,7 @@ def _config(experiment: Experiment, folder: Path) -> str:
     """The command's settings, and under ``mbrl`` all of the library's."""
     from omegaconf import OmegaConf
 
-    asked = OmegaConf.from_dotlist(list(experiment.given))
+    asked = dotlist(experiment.given)
     command: dict[str, Any] = asdict(experiment)
     command.pop("given")
     library = OmegaConf.load(folder / CONFIG_FILE)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mbrl_agents.config import ConfigError, resolve_config
 from mbrl_agents.names import did_you_mean
+from mbrl_agents.yaml_text import parse_yaml
 
 METHODS: Mapping[tuple[str, str], str] = {
     ("simple", "cem"): "simple-cem",
@@ -193,14 +194,12 @@ def _settings(
     given: Mapping[str, str], model: str, planner: str, method: str
 ) -> tuple[list[str], dict[str, Any]]:
     """Overrides of the method, and keywords of the environment."""
-    import yaml
-
     overrides: list[str] = []
     env: dict[str, Any] = {}
     sections = resolve_config(method).sections
     for key, value in given.items():
         if key.startswith("env."):
-            env[key.removeprefix("env.")] = yaml.safe_load(value)
+            env[key.removeprefix("env.")] = parse_yaml(value, f"the value of {key}")
         elif key in SETTINGS:
             made = SETTINGS[key](model, planner, value)
             _check_used(key, made, planner, sections)

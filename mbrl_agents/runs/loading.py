@@ -11,10 +11,10 @@ import gymnasium
 
 from mbrl_agents.config import MethodConfig, resolve_config
 from mbrl_agents.data.collect import Predictor
-from mbrl_agents.data.episode import observation_shapes, same_observations
+from mbrl_agents.data.episode import observation_shapes
 from mbrl_agents.names import lookup, resolve
-from mbrl_agents.registry import METHODS, AgentMethod, Method
-from mbrl_agents.runs.spec import BASELINE_FILE, RunInfo
+from mbrl_agents.registry import METHODS, AgentMethod, BaselineMethod
+from mbrl_agents.runs.spec import BASELINE_FILE, PICKLED_FILE, RunInfo
 from mbrl_agents.runs.tasks import ONE_HOT, TASK
 
 SEARCH = ("planner", "objective")
@@ -30,14 +30,23 @@ class RunPredictor:
         method: another method on the same weights, such as "simple-cem" on those which
             "simple-policy-cem" learned; None for the run's own.
         overrides: planner and objective settings to change; see `load_run`.
+        device, trust_pickle: see `load_run`.
     """
 
     folder: str
     method: str | None = None
     overrides: tuple[str, ...] = ()
+    device: str = "auto"
+    trust_pickle: bool = False
 
     def __call__(self, env: gymnasium.Env) -> Predictor:
-        model = load_run(self.folder, self.method, self.overrides)
+        model = load_run(
+            self.folder,
+            self.method,
+            self.overrides,
+            device=self.device,
+            trust_pickle=self.trust_pickle,
+        )
         check_env(self.folder, model, env)
         return model
 
@@ -56,18 +65,28 @@ class ReferencePredictor:
 
 
 def predictor_factory(
-    method: str, folder: str | Path | None = None, overrides: Sequence[str] = ()
+    method: str,
+    folder: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    trust_pickle: bool = False,
 ) -> Callable[[gymnasium.Env], Predictor]:
     """What builds the predictor of any method: untrained by name, the others from their run."""
     if not lookup(METHODS, method, "method").train:
         return ReferencePredictor(method)
     if folder is None:
         raise ValueError(f"{method} has to be trained first; give the folder of its run")
-    return RunPredictor(str(folder), method, tuple(overrides))
+    return RunPredictor(str(folder), method, tuple(overrides), device, trust_pickle)
 
 
 def load_run(
-    folder: str | Path, method: str | None = None, overrides: Sequence[str] = ()
+    folder: str | Path,
+    method: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    trust_pickle: bool = False,
 ) -> Predictor:
     """The trained agent or baseline of a run folder.
 
@@ -75,6 +94,9 @@ def load_run(
         method: build this method on the run's weights; None for the run's own method.
         overrides: planner and objective settings of ``method``; those of another method are its
             defaults, not the run's.  Everything that was trained stays as it was.
+        device: torch device; "auto" is a GPU where there is one.
+        trust_pickle: read a baseline that lies in a zip of Stable-Baselines3, as earlier versions
+            wrote it, although that runs whatever code was pickled into it.
 
     Raises:
         FileNotFoundError: no finished run there.
@@ -85,46 +107,62 @@ def load_run(
     asked = own if method is None else lookup(METHODS, method, "method")
     if not asked.reads_weights_of(own):
         raise ValueError(f"{folder} is a run of {own.name}; {asked.name} cannot use its weights")
-    model: Predictor = resolve(asked.load)(Path(folder), info, asked, overrides)
+    model: Predictor = resolve(asked.load)(
+        Path(folder), info, asked, overrides, device=device, trust_pickle=trust_pickle
+    )
     return model
 
 
 def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
     """Refuse an environment that a run's agent cannot act in.
 
-    A vectorised environment showed an agent its images channels first; it takes them either way.
-
     Raises:
-        ValueError: for observations of other keys or shapes, or other actions.
+        ValueError: see `mbrl_agents.agents.base.check_spaces_of_env`.
     """
-    shown = observation_shapes(env.observation_space)
-    seen = observation_shapes(model.observation_space)
-    if not same_observations(model.observation_space, env.observation_space):
-        hint = f"; {ONE_HOT}=True may show its task" if TASK in seen.keys() - shown.keys() else ""
-        raise ValueError(
-            f"the run in {folder} was trained on the observations {seen}, but this environment "
-            f"shows {shown}{hint}"
-        )
-    if model.action_space != env.action_space:
-        raise ValueError(
-            f"the run in {folder} was trained on the actions {model.action_space}, but this "
-            f"environment takes {env.action_space}"
-        )
+    from mbrl_agents.agents.base import check_spaces_of_env
+
+    keys = observation_shapes(model.observation_space).keys()
+    unseen = keys - observation_shapes(env.observation_space).keys()
+    hint = f"; {ONE_HOT}=True may show its task" if TASK in unseen else ""
+    check_spaces_of_env(model, env, f"the run in {folder}", hint)
 
 
 def load_baseline(
-    folder: Path, info: RunInfo, asked: Method, overrides: Sequence[str]
+    folder: Path,
+    info: RunInfo,
+    asked: BaselineMethod,
+    overrides: Sequence[str],
+    *,
+    device: str,
+    trust_pickle: bool,
 ) -> Predictor:
-    """A baseline, by the class of Stable-Baselines3 that it derives from."""
-    import stable_baselines3
+    """A baseline of Stable-Baselines3."""
+    from mbrl_agents.agents import baseline_files as files
+    from mbrl_agents.agents.saving import read_config
 
-    algorithm = getattr(stable_baselines3, info.algorithm)
-    model: Predictor = algorithm.load(folder / BASELINE_FILE, device="cpu")
-    return model
+    model: Any
+    pickled = folder / PICKLED_FILE
+    if pickled.is_file() and not (folder / BASELINE_FILE).is_file():
+        if not trust_pickle:
+            files.refuse_pickle(pickled)
+        model = files.trusted_baseline(pickled, info.algorithm, device)
+    else:
+        settings = read_config(folder).baseline
+        model = files.load_baseline_file(
+            folder / BASELINE_FILE, asked, settings, seed=info.spec.seed, device=device
+        )
+    found: Predictor = model
+    return found
 
 
 def load_agent(
-    folder: Path, info: RunInfo, asked: AgentMethod, overrides: Sequence[str]
+    folder: Path,
+    info: RunInfo,
+    asked: AgentMethod,
+    overrides: Sequence[str],
+    *,
+    device: str,
+    trust_pickle: bool,
 ) -> Predictor:
     """A model-based agent, acting as ``asked`` and ``overrides`` say."""
     from mbrl_agents.agents.agent import Agent
@@ -136,7 +174,7 @@ def load_agent(
         # A suite leaves planner settings out of the training and gives them at evaluation.
         given = [*(info.spec.overrides if same else ()), *overrides]
         saved = replace(saved, config=_acting_config(saved.config, asked, given))
-    return Agent.from_saved(saved)
+    return Agent.from_saved(saved, device=device)  # nothing of an agent is pickled
 
 
 def check_acting_overrides(method: str, overrides: Sequence[str]) -> None:

@@ -8,8 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mbrl_agents.data.files import write_text
+
 RUN_FILE = "run.json"
-BASELINE_FILE = "model.zip"
+BASELINE_FILE = "baseline.safetensors"
+PICKLED_FILE = "model.zip"
+"""What earlier versions wrote of a baseline: Stable-Baselines3's zip, which runs pickled code."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,7 @@ class RunInfo:
 
     def write(self, folder: Path) -> None:
         text = json.dumps({**asdict(self), "spec": self.spec.to_json()}, indent=2, sort_keys=True)
-        temporary = folder / f".{RUN_FILE}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / RUN_FILE)
+        write_text(folder / RUN_FILE, text + "\n")
 
     @staticmethod
     def read(folder: str | Path) -> RunInfo:
@@ -94,17 +96,27 @@ class RunInfo:
 
         Raises:
             FileNotFoundError: there is none; the message says whether the folder exists.
+            ValueError: it is damaged, or of another version.
         """
         path = Path(folder) / RUN_FILE
         if not path.is_file():
             what = "is not a finished run" if Path(folder).is_dir() else "does not exist"
             raise FileNotFoundError(f"{folder} {what}: no {RUN_FILE}; `mbrl train` writes it")
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        spec = stored.pop("spec")
-        spec["overrides"] = tuple(spec["overrides"])
-        if isinstance(spec["data"], list):
-            spec["data"] = tuple(spec["data"])
-        return RunInfo(spec=RunSpec(**spec), **stored)
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        try:
+            spec = stored.pop("spec")
+            spec["overrides"] = tuple(spec["overrides"])
+            if isinstance(spec["data"], list):
+                spec["data"] = tuple(spec["data"])
+            return RunInfo(spec=RunSpec(**spec), **stored)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not what this version of mbrl_agents writes ({error}): another version "
+                "wrote it, which may read it too; else train again"
+            ) from error
 
 
 def difference(found: RunSpec, asked: RunSpec) -> str:
@@ -115,4 +127,4 @@ def difference(found: RunSpec, asked: RunSpec) -> str:
     return ", ".join(f"{k}: {a[k]!r}, not {b[k]!r}" for k in a if a[k] != b[k])
 
 
-__all__ = ["BASELINE_FILE", "RUN_FILE", "RunInfo", "RunSpec", "difference"]
+__all__ = ["BASELINE_FILE", "PICKLED_FILE", "RUN_FILE", "RunInfo", "RunSpec", "difference"]

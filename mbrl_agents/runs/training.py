@@ -23,6 +23,7 @@ from mbrl_agents.agents.saving import (
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.data.locks import locked
 from mbrl_agents.data.parallel import make_env
 from mbrl_agents.evaluation.checks import Checks
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
@@ -36,7 +37,8 @@ from mbrl_agents.runs.data import count_run_episodes, read_run_episodes
 from mbrl_agents.runs.spec import RUN_FILE, RunInfo, RunSpec, difference
 from mbrl_agents.runs.starting import check_start
 from mbrl_agents.runs.work import Progress, Work
-from mbrl_agents.training.checkpoints import write_text
+from mbrl_agents.training.checkpoints import load_meta, write_text
+from mbrl_agents.training.trainer import LEARN
 
 
 def train_run(
@@ -47,6 +49,7 @@ def train_run(
     fresh: bool = False,
     workers: int = 0,
     engine: str = "local",
+    device: str = "auto",
 ) -> RunInfo:
     """Train ``spec`` into ``folder`` and return the finished run's info.
 
@@ -57,21 +60,41 @@ def train_run(
         fresh: ignore what the folder holds.
         workers, engine: for methods that act in environments of their own, see `Agent.fit`; they
             change nothing but the time it takes.
+        device: torch device; "auto" is a GPU where there is one.
 
     Where several processes train together (`mbrl_agents.nn.sharing.joined`), all of them call this;
     the first alone writes the folder, which all must see, and only a fit to episodes is possible.
 
     Raises:
+        FolderInUse: another process trains into the folder.
         ValueError: the folder holds a run of another spec, or of a folder of episodes that has
             grown since; bounds, which have nothing to train; a method that learns from data
             without data; episodes of another task or of several; the official initial states.
     """
     recipe = lookup(METHODS, spec.method, "method")
     _check_processes(spec, recipe)
-    with _own_folder(Path(folder), fresh=fresh) as own:
+    with _own_folder(Path(folder), fresh=fresh) as own, locked(own):
         return _train_run(
-            spec, recipe, own, progress=progress, fresh=fresh, workers=workers, engine=engine
+            spec,
+            recipe,
+            own,
+            progress=progress,
+            fresh=fresh,
+            workers=workers,
+            engine=engine,
+            device=device,
         )
+
+
+def interrupted_at(folder: str | Path) -> str | None:
+    """How far the checkpoint of a run folder goes, in words; None where there is none."""
+    file = Path(folder) / CHECKPOINT
+    if not file.is_file():
+        return None
+    meta = load_meta(file)
+    if meta["stage"] == LEARN:
+        return f"{meta['facts']['num_timesteps']} environment steps"
+    return f"{meta['done']} updates of phase {meta['phase'] + 1} of {len(meta['turns'])}"
 
 
 def _check_processes(spec: RunSpec, recipe: Method) -> None:
@@ -116,6 +139,7 @@ def _train_run(
     fresh: bool,
     workers: int,
     engine: str,
+    device: str,
 ) -> RunInfo:
     """`train_run` in a folder of this process' own."""
     from stable_baselines3.common.monitor import Monitor
@@ -153,7 +177,17 @@ def _train_run(
             curve = LearningCurve(folder, clock.now)
             callbacks = [_callback(told, spec.steps), curve, *_checks(spec, folder)]
             work = Work(
-                recipe, spec, episodes, env, folder, told, callbacks, clock.now, workers, engine
+                recipe,
+                spec,
+                episodes,
+                env,
+                folder,
+                told,
+                callbacks,
+                clock.now,
+                workers=workers,
+                engine=engine,
+                device=device,
             )
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
@@ -247,4 +281,4 @@ def _forget(folder: Path) -> None:
     remove_experience(folder)
 
 
-__all__ = ["refuse_test_states", "train_run"]
+__all__ = ["interrupted_at", "refuse_test_states", "train_run"]

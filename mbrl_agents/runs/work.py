@@ -12,13 +12,15 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.agents.agent import Agent
+from mbrl_agents.agents.baseline_files import save_baseline
+from mbrl_agents.agents.space_codec import encode_space
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.evaluation.learning_curve import ActedCurve
 from mbrl_agents.names import resolve
 from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import Method
 from mbrl_agents.runs.spec import BASELINE_FILE, RunSpec
-from mbrl_agents.training.checkpoints import atomic
+from mbrl_agents.yaml_text import dotlist
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """Called with the phase, steps done, steps in all, and metrics."""
@@ -38,6 +40,7 @@ class Work:
         callbacks: of SB3, for own experience.
         clock: seconds of training so far.
         workers, engine: for phases that act in environments of their own, see `Agent.fit`.
+        device: torch device; "auto" is a GPU where there is one.
     """
 
     recipe: Method
@@ -50,6 +53,7 @@ class Work:
     clock: Callable[[], float]
     workers: int = 0
     engine: str = "local"
+    device: str = "auto"
 
     def make(self, **arguments: Any) -> Any:
         """The untrained agent, logging into the folder."""
@@ -57,7 +61,12 @@ class Work:
 
         overrides = nested_overrides(self.spec.overrides)
         agent = resolve(self.recipe.make)(
-            self.recipe, self.env, seed=self.spec.seed, overrides=overrides, **arguments
+            self.recipe,
+            self.env,
+            seed=self.spec.seed,
+            overrides=overrides,
+            device=self.device,
+            **arguments,
         )
         agent.set_logger(configure(str(self.folder), ["csv", "tensorboard"]))
         return agent
@@ -111,10 +120,11 @@ def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
     """Train an algorithm of Stable-Baselines3; see `train_agent`."""
     shown = work.episodes if work.recipe.demonstrations else ()
     agent = work.make(episodes=shown)
+    for space in (agent.observation_space, agent.action_space):
+        encode_space(space)  # refuses what could not be saved in the end
     with _timed(agent) as updates:
         agent.learn(work.spec.steps, callback=work.callbacks)
-    with atomic(work.folder / BASELINE_FILE) as temporary, temporary.open("wb") as stream:
-        agent.save(stream)
+    save_baseline(agent, work.folder / BASELINE_FILE)
     return agent, {
         "parameters": parameter_counts(agent),
         # Not `spec.steps`: PPO goes on to the end of a rollout.
@@ -174,7 +184,7 @@ def nested_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """``["planner.horizon=10"]`` as ``{"planner": {"horizon": 10}}``."""
     from omegaconf import OmegaConf
 
-    nested: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    nested: Any = OmegaConf.to_container(dotlist(overrides))
     return dict(nested)
 
 

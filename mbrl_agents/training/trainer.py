@@ -22,6 +22,9 @@ from mbrl_agents.training.settings import TrainingSettings
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Called with a phase's name, updates done, updates in all, and metrics by name."""
 
+SAVE_SECONDS = 60.0
+"""How much of a fit a kill costs at most, beside an update."""
+
 FIT, LEARN = "fit", "learn"
 """Stages: offline on recorded episodes, and in step with environments."""
 
@@ -65,12 +68,14 @@ class Trainer:
 
         Args:
             report: told of every log.
-            save: writes a checkpoint.
+            save: writes a checkpoint; called when the settings say, and `SAVE_SECONDS` after the
+                last one, as none changes what is computed.
 
         Returns:
             ``metrics``.
         """
         phases = list(self.phases.values())
+        saved = time.monotonic()
         while self.phase < len(phases):
             phase = phases[self.phase]
             total, every = phase.schedule.updates, self._log_every(phase)
@@ -85,14 +90,17 @@ class Trainer:
                     row = self._row(phase.name)
                     self.metrics |= self.tagged(phase.name, row)
                     report(phase.name, self.done, total, row)
-                if save and self.done % checkpoint_every == 0 and self.done < total:
+                due = self.done % checkpoint_every == 0 or time.monotonic() - saved >= SAVE_SECONDS
+                if save and due and self.done < total:
                     save()
+                    saved = time.monotonic()
             last = {f"held_out/{name}": value for name, value in phase.end(buffer).items()}
             self.metrics |= self.tagged(phase.name, last)
             self.turns[phase.name] += 1
             self.phase, self.done = self.phase + 1, 0
             if save is not None:
                 save()
+                saved = time.monotonic()
         return self.metrics
 
     # -- online -------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mbrl_agents.benchmarks.fields import read_yaml
 from mbrl_agents.benchmarks.suite_files import load_suite
 from mbrl_agents.cli.main import app
+from mbrl_agents.yaml_text import read_yaml
 
 START = """name: t
 env: toy_reach:ToyReach-v0
