@@ -26,7 +26,6 @@ _TAGS = {
         "str", "timestamp", "value",
     )
 }  # fmt: skip
-_TOO_DEEP = "holds lists and mappings nested too deeply"
 
 
 def read_yaml(path: Path) -> Any:
@@ -92,7 +91,10 @@ def shortened(text: str, limit: int = 80) -> str:
 
 
 def _load(text: str, where: str, *, build: bool) -> Any:
+    if len(text) > LARGEST:
+        raise ValueError(f"{where} holds more than {LARGEST} characters; expected a few")
     try:
+        _check_depth(text, where)
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
@@ -108,8 +110,6 @@ def _load(text: str, where: str, *, build: bool) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not valid YAML: {_reason(error)}") from error
-    except RecursionError as error:
-        raise ValueError(f"{where} {_TOO_DEEP}") from error
 
 
 def _reason(error: yaml.YAMLError) -> str:
@@ -122,10 +122,18 @@ def _reason(error: yaml.YAMLError) -> str:
     return ", ".join(parts) + at
 
 
-def _size(node: yaml.Node, known: dict[int, float], where: str, depth: int = 0) -> float:
+def _check_depth(text: str, where: str) -> None:
+    """Refuse what recursion would have to go deep for; this looks at one event at a time."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"{where} holds lists and mappings nested too deeply")
+
+
+def _size(node: yaml.Node, known: dict[int, float], where: str) -> float:
     """Characters of a node with every alias written out; infinite for one that holds itself."""
-    if depth > DEEPEST:
-        raise ValueError(f"{where} {_TOO_DEEP}")
     if node.tag not in _TAGS:
         raise ValueError(
             f"{where} is not valid YAML: expected plain values (numbers, words, lists and "
@@ -137,9 +145,9 @@ def _size(node: yaml.Node, known: dict[int, float], where: str, depth: int = 0) 
             total = len(node.value) + 1.0
         elif isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
-            total = 1.0 + sum(_size(part, known, where, depth + 1) for part in parts)
+            total = 1.0 + sum(_size(part, known, where) for part in parts)
         else:
-            total = 1.0 + sum(_size(entry, known, where, depth + 1) for entry in node.value)
+            total = 1.0 + sum(_size(entry, known, where) for entry in node.value)
         known[id(node)] = total
     return known[id(node)]
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.utils import recursive_getattr, recursive_setattr
+from stable_baselines3.common.save_util import recursive_getattr, recursive_setattr
 from torch import Tensor
 
 from mbrl_agents.agents.sb3 import build_baseline
@@ -90,6 +91,9 @@ def load_baseline_file(
         model.observation_space = decode_space(meta["observation_space"])
         model.action_space = decode_space(meta["action_space"])
         model.n_envs = int(meta["n_envs"])
+        if getattr(model, "target_entropy", None) == "auto":
+            # SB3 asks the environment, which is not there.
+            model.target_entropy = -float(np.prod(model.action_space.shape or ()))  # type: ignore[attr-defined]
         model._setup_model()
         _load_into(model, tensors, meta["optimizers"])
         model.num_timesteps = int(meta["num_timesteps"])

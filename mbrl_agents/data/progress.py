@@ -59,7 +59,7 @@ class ProgressLines:
         self.text = self.text if text is None else text
         self.label = label or self.label
         due = self._written is None or self.clock() - self._written >= self.every
-        if now or due or self.completed == self.total:
+        if now or due or (self.total is not None and self.completed >= self.total):
             self._line()
 
     def _line(self) -> None:

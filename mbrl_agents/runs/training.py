@@ -264,10 +264,20 @@ def _callback(progress: Progress, total: int) -> Any:
     from stable_baselines3.common.callbacks import BaseCallback
 
     class _Tell(BaseCallback):
+        def _on_training_start(self) -> None:
+            self._tell()
+
         def _on_step(self) -> bool:
             if self.num_timesteps % 100 == 0:
-                progress("environment steps", self.num_timesteps, total, {})
+                self._tell()
             return True
+
+        def _on_training_end(self) -> None:
+            self._tell()
+
+        def _tell(self) -> None:
+            # PPO goes on to the end of a rollout.
+            progress("environment steps", min(self.num_timesteps, total), total, {})
 
     return _Tell()
 

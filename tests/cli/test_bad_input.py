@@ -15,6 +15,11 @@ from mbrl_agents.cli.main import app
 
 SPATIAL = "mbrl/LiberoSpatial-v0"
 TOY = ["--env", "toy_reach:ToyReach-v0"]
+TRAIN = ["train", "simple-cem", "--data", "nowhere"]
+BOMB = f"[&a {['x'] * 9}, " + ", ".join(
+    f"&{after} [{', '.join([f'*{before}'] * 9)}]"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+) + "]"  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,24 @@ TOY = ["--env", "toy_reach:ToyReach-v0"]
         (["train", "sb3-sac", "--env", SPATIAL, "--steps", "9", "env.fixture=x"], "'fixtures'?"),
         (["eval", "random", "env.rewad=x", *TOY], "did you mean 'reward'?"),
         (["eval", "random", "env.max_episode_step=9", *TOY], "did you mean 'max_episode_steps'?"),
+        ([*TRAIN, "--planner.horizon", "3"], "write planner.horizon=3 instead of"),
+        (["eval", "random", "--planner.horizon=3"], "write planner.horizon=3 instead of"),
+        ([*TRAIN, "training.seed=[1,"], "the value of 'training.seed=[1,' is not valid YAML"),
+        ([*TRAIN, "training.seed=!!python/name:os.system"], "expected plain values"),
+        ([*TRAIN, f"training.seed={BOMB}"], "once its aliases"),
+        ([*TRAIN, f"training.seed={'[' * 5000}"], "nested too deeply"),
+        ([*TRAIN, f"training.seed={'[' * 60}{']' * 60}"], "nested too deeply"),
+        (["collect", "x", f"env.obs={BOMB}", *TOY], "once its aliases"),
+        (["bench", "quick", f"env_kwargs.x={BOMB}"], "once its aliases"),
+        (["bench", "quick", "seeds"], "an override looks like"),
+        (["bench", "quik"], "no suite 'quik'; did you mean 'quick'?"),
+        (["bench", "sped"], "did you mean 'speed'?"),
+        (["bench", "quick", "env_kwargs.asets=official"], "in env_kwargs: 'asets'; did you mean"),
+        (["bench", "quick", "evaluation.env_kwargs.fixture=x"], "in evaluation.env_kwargs"),
+        (["eval", "random", "--device", "gpu", *TOY], "must be auto, cpu or cuda, not 'gpu'"),
+        (["eval", "random", "--video-episodes", "best", *TOY], "give both"),
+        (["eval", "random", "--video", "v", "--video-episodes", "20", *TOY], "from 0 to 19"),
+        (["eval", "random", "--video", "v", "--video-episodes", "bets", *TOY], "not 'bets'"),
     ],
 )
 def test_bad_values_are_usage_errors(
