@@ -8,10 +8,10 @@ from __future__ import annotations
 import typer
 
 from mbrl_agents.allocator import keep_freed_memory
-from mbrl_agents.cli import console
 from mbrl_agents.cli.assets import app as assets
 from mbrl_agents.cli.bench import bench
 from mbrl_agents.cli.collect import collect
+from mbrl_agents.cli.console import Verb
 from mbrl_agents.cli.data import app as data
 from mbrl_agents.cli.doctor import doctor
 from mbrl_agents.cli.evaluate import evaluate
@@ -51,18 +51,15 @@ def _main(
     keep_freed_memory()
 
 
-for name, verb in {
-    "collect": collect,
-    "train": train,
-    "eval": evaluate,
-    "bench": bench,
-    "imagine": imagine,
-    "inspect": inspect,
-    "methods": methods,
-    "homework": homework,
-    "doctor": doctor,
-}.items():
-    app.command(name, cls=console.Verb)(verb)
+app.command("collect", cls=Verb)(collect)
+app.command("train", cls=Verb)(train)
+app.command("eval", cls=Verb)(evaluate)
+app.command("bench", cls=Verb)(bench)
+app.command("imagine", cls=Verb)(imagine)
+app.command("inspect", cls=Verb)(inspect)
+app.command("methods", cls=Verb)(methods)
+app.command("homework", cls=Verb)(homework)
+app.command("doctor", cls=Verb)(doctor)
 app.add_typer(assets, name="assets")
 app.add_typer(data, name="data")
 app.add_typer(export, name="export")
