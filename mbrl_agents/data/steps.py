@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.data.files import atomic
+from mbrl_agents.data.files import PARTIAL, atomic
 
 SUFFIX = ".steps"
 BLOCK_BYTES = 64 * 2**20
@@ -175,7 +175,7 @@ class StepStore:
         names = {Path(str(data.filename)).name for data in self._maps.values()}
         for path in [
             *self.folder.glob(f"*{SUFFIX}"),
-            *self.folder.glob(f".*{SUFFIX}.????????"),
+            *self.folder.glob(f".*{SUFFIX}.????????{PARTIAL}"),
         ]:
             if path.name not in names:
                 path.unlink()

@@ -141,7 +141,7 @@ def test_a_killed_reader_leaves_nothing_behind(tmp_path, finished):
     process.start()
     process.join()
     assert process.exitcode == -9
-    (tmp_path / ARRAYS_FOLDER / ".index.json.abcdefgh").write_text("{")
+    (tmp_path / ARRAYS_FOLDER / ".index.json.abcdefgh.partial").write_text("{")
     assert same(read_episodes(tmp_path), [3, 5, 6])
     write_episodes(tmp_path / "whole", [make(3), make(5), make(6)])
     assert same(read_episodes(tmp_path / "whole"), [3, 5, 6])

@@ -244,7 +244,7 @@ def test_from_a_checkpoint_it_goes_on_as_if_nothing_had_happened(tmp_path, capac
         memory.tidy()
     # Steps and files that no checkpoint lists, of which nothing may come back.
     fill(memory, torn, start=500)
-    (tmp_path / ".000099.steps.abcdefgh").write_bytes(b"half a file")
+    (tmp_path / ".000099.steps.abcdefgh.partial").write_bytes(b"half a file")
     for _ in range(2):
         again = rings(capacity, folder=tmp_path)
         again.restore(tmp_path, *saved)
