@@ -7,11 +7,13 @@ from typing import Any
 
 UNDISTURBED = "undisturbed"
 
+_NAMED = {"disturbance", "randomise"}  # whose presets speak for themselves
+
 
 def condition_text(kwargs: Mapping[str, Any]) -> str:
     """Keywords of ``gym.make`` in names and plots: "heavy", "object_mass=2", "fixtures=random"."""
-    if kwargs.keys() == {"disturbance"}:
-        inner = kwargs["disturbance"]
+    if len(kwargs) == 1 and kwargs.keys() <= _NAMED:
+        (inner,) = kwargs.values()
         if inner is None:
             return UNDISTURBED
         return condition_text(inner) if isinstance(inner, Mapping) else str(inner)

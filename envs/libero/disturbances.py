@@ -170,7 +170,7 @@ class Disturber:
                 f"moves no object, its goal is {simulation.goal}"
             )
         model, inner = simulation.model, simulation.inner
-        bodies = [b for name in names for b in _bodies(model, simulation.body_of(name))]
+        bodies = [b for name in names for b in bodies_below(model, simulation.body_of(name))]
         if disturbance.object_mass != 1.0:
             model.body_mass[bodies] *= disturbance.object_mass
             model.body_inertia[bodies] *= disturbance.object_mass
@@ -232,7 +232,7 @@ def moved_objects(simulation: Simulation) -> list[str]:
     return list(dict.fromkeys(p[1] for p in simulation.goal if p[1] in objects))
 
 
-def _bodies(model: mujoco.MjModel, root: int) -> list[int]:
+def bodies_below(model: mujoco.MjModel, root: int) -> list[int]:
     """An object's bodies: the root and what hangs on it."""
     return [body for body in range(model.nbody) if model.body_rootid[body] == root]
 
@@ -271,7 +271,7 @@ def _has_room(simulation: Simulation, name: str, offset: NDArray[np.float64]) ->
         mujoco.mj_collision(model, moved)
     finally:
         model.opt.enableflags = flags
-    own = np.isin(model.geom_bodyid, _bodies(model, simulation.body_of(name)))
+    own = np.isin(model.geom_bodyid, bodies_below(model, simulation.body_of(name)))
     contacts = moved.contact
     touches = own[contacts.geom[: moved.ncon]].any(axis=1)
     return not bool((contacts.dist[: moved.ncon][touches] < -_OVERLAP).any())
@@ -290,4 +290,11 @@ def _place(simulation: Simulation, name: str, offset: NDArray[np.float64]) -> No
     model.opt.enableflags |= SLEEP
 
 
-__all__ = ["PRESETS", "Disturbance", "Disturber", "moved_objects", "parse_disturbance"]
+__all__ = [
+    "PRESETS",
+    "Disturbance",
+    "Disturber",
+    "bodies_below",
+    "moved_objects",
+    "parse_disturbance",
+]

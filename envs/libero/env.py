@@ -14,30 +14,24 @@ from numpy.typing import NDArray
 from .assets import resolve_assets
 from .bddl import describe
 from .conditions import image_conditions, physics_conditions, scene_conditions
-from .contact_rule import check_contact_rule
 from .disturbances import Disturber, parse_disturbance
 from .experts import Demonstrated
-from .fixtures import FIXTURES
+from .keywords import RENDER_MODES, check_keywords
 from .observation import (
     CAMERAS,
-    IMAGE_CONVENTIONS,
-    OBSERVATIONS,
-    ROBOT_STATES,
     in_convention,
     joints_vector,
     observation_space,
     pose_vector,
     robot_state_vector,
 )
-from .rendering import RENDERINGS, SceneRenderer
+from .randomisation import Randomiser, parse_randomisation
 from .reset_options import read_options
-from .reward import REWARDS, make_reward
+from .reward import make_reward
+from .scenes import Scenes
 from .settled import SETTLE_ACTION
 from .simulation import Simulation
 from .suites import get_suite
-
-INITS = ("random", "benchmark")
-"""The values of the ``init`` keyword."""
 
 
 class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
@@ -91,14 +85,18 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             the suite's most objects of interest: what learned all tasks can act in any one.
         disturbance: None; the name of a preset, such as "heavy", or a mapping of kinds and sizes,
             such as ``{"object_mass": 2.0}``, see `disturbances.Disturbance`.
+        randomise: None; the name of a preset, such as "looks", or a mapping of kinds and sizes,
+            such as ``{"colours": 0.3}``, drawn anew at every reset, see
+            `randomisation.Randomisation`.
 
     Attributes:
         rendering, image_convention, robot_state: as given.
 
     Raises:
         ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures,
-            contact rule, rendering, image convention, robot state or disturbance; the message
-            lists the valid ones.
+            contact rule, rendering, image convention, robot state, disturbance or randomisation;
+            the message lists the valid ones.  Also for randomised placements with
+            ``init="benchmark"``, whose placements are given.
         RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
@@ -112,7 +110,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     gripper_dim: int | None = 6
     """The action dimension that opens and closes the gripper."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (Gymnasium's)
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 20}  # noqa: RUF012  (Gymnasium's)
 
     def __init__(
         self,
@@ -135,22 +133,21 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         robot_state: str = "pose7",
         one_hot_task: bool | None = None,
         disturbance: str | Mapping[str, Any] | None = None,
+        randomise: str | Mapping[str, Any] | None = None,
     ) -> None:
         self._suite = get_suite(suite)
-        _check("obs", obs, OBSERVATIONS)
-        _check("reward", reward, tuple(REWARDS))
-        _check("init", init, INITS)
-        _check("fixtures", fixtures, FIXTURES)
-        check_contact_rule(contact_rule)
-        _check("rendering", rendering, RENDERINGS)
-        _check("image_convention", image_convention, IMAGE_CONVENTIONS)
-        _check("robot_state", robot_state, tuple(ROBOT_STATES))
-        if render_mode is not None:
-            _check("render_mode", render_mode, self.metadata["render_modes"])
-        for camera in cameras:
-            _check("camera", camera, tuple(CAMERAS))
-        if not cameras and obs == "image":
-            raise ValueError(f"obs='image' needs a camera; valid cameras: {', '.join(CAMERAS)}")
+        check_keywords(
+            obs=obs,
+            reward=reward,
+            init=init,
+            fixtures=fixtures,
+            contact_rule=contact_rule,
+            rendering=rendering,
+            image_convention=image_convention,
+            robot_state=robot_state,
+            render_mode=render_mode,
+            cameras=cameras,
+        )
         if image_size < 1 or render_size < 1 or settle_steps < 0:
             raise ValueError(
                 "image_size and render_size must be at least 1 and settle_steps at least 0, got "
@@ -166,7 +163,11 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         self.robot_state = robot_state
         self._settle_steps = settle_steps
         self._disturber = Disturber(parse_disturbance(disturbance), self.noise_scale)
-        self._fixtures, self._contact_rule = fixtures, contact_rule
+        randomisation = parse_randomisation(randomise)
+        if randomisation.placement and init == "benchmark":
+            raise ValueError("randomise: placement wants init='random', got init='benchmark'")
+        self._randomiser = Randomiser(randomisation, cameras)
+        self._fixtures = fixtures
         self.render_mode, self._render_size = render_mode, render_size
         if several:
             self._assets = resolve_assets(assets, suite=self.suite, folder=assets_folder)
@@ -178,8 +179,15 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
                 problem=alone.problem,
                 folder=assets_folder,
             )
-        self._simulations: dict[int, Simulation] = {}
-        self._renderers: dict[tuple[int, int], SceneRenderer] = {}
+        self._scenes = Scenes(
+            self._suite,
+            self._assets.path,
+            fixtures=fixtures,
+            contact_rule=contact_rule,
+            rendering=rendering,
+            disturber=self._disturber,
+            randomiser=self._randomiser,
+        )
         self._task = self._choices[0]
         self._next_init_state = 0
         self._ready = False
@@ -233,19 +241,18 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         found |= scene_conditions(
             self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
         )
-        found["disturbance"] = self._disturber.told
+        found |= {"disturbance": self._disturber.told, "randomise": self._randomiser.told}
         return found | (self.image_conditions if self._obs == "image" else {})
 
     @property
     def image_conditions(self) -> dict[str, Any]:
         """Those of `conditions` that images depend on, whether or not it observes any."""
-        drawn = [renderer.backend for renderer in self._renderers.values()]
         return image_conditions(
             self.rendering,
             self.image_convention,
             self._cameras,
             self._image_size,
-            next(filter(None, drawn), None),
+            self._scenes.backend,
         )
 
     @property
@@ -261,7 +268,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     @property
     def simulation(self) -> Simulation:
         """The present task's physics, built on first use."""
-        return self._simulation(self._task)
+        return self._scenes.simulation(self._task)
 
     # --------------------------------------------------------------- gymnasium
 
@@ -282,12 +289,13 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         super().reset(seed=seed)
         if task is None:
             task = self._choices[int(self.np_random.integers(len(self._choices)))]
-        simulation = self._simulation(task)
+        simulation = self._scenes.simulation(task)
         available = len(simulation.init_states)
         if init_state is not None and init_state >= available:
             raise ValueError(f"init_state must be in 0..{available - 1}, got {init_state}")
         self._task = task  # only now: a refused reset leaves the present episode as it is
         info: dict[str, Any] = {}
+        self._randomiser.begin(simulation, self.np_random)
         if init_state is None and self._init == "benchmark":
             init_state = self._next_init_state % len(simulation.init_states)
             self._next_init_state += 1
@@ -348,16 +356,11 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         """The scene's camera, ``(render_size, render_size, 3)`` uint8, or None."""
         if self.render_mode is None:
             return None
-        return self._renderer(self._render_size).render("agentview")
+        return self._scenes.renderer(self._task, self._render_size).render("agentview")
 
     def close(self) -> None:
         """Free the simulations and OpenGL contexts."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        for simulation in self._simulations.values():
-            simulation.close()
-        self._renderers.clear()
-        self._simulations.clear()
+        self._scenes.close()
         self._ready = False
 
     # ----------------------------------------------------------------- helpers
@@ -375,35 +378,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             result["pose"] = robot_state_vector(simulation, self.robot_state)
         if self._obs == "image":
             for camera in self._cameras:
-                image = self._renderer(self._image_size).render(camera)
+                image = self._scenes.renderer(self._task, self._image_size).render(camera)
                 result[CAMERAS[camera]] = in_convention(image, self.image_convention)
         if self._one_hot:
             result["task"] = np.zeros(len(self.task_names), dtype=np.float32)
             result["task"][self._task] = 1.0
         return result
-
-    def _simulation(self, task: int) -> Simulation:
-        if task not in self._simulations:
-            simulation = Simulation(
-                self._suite,
-                task,
-                self._assets.path,
-                fixtures=self._fixtures,
-                contact_rule=self._contact_rule,
-            )
-            self._disturber.prepare(simulation)
-            self._simulations[task] = simulation
-        return self._simulations[task]
-
-    def _renderer(self, size: int) -> SceneRenderer:
-        key = self._task, size
-        if key not in self._renderers:
-            self._renderers[key] = SceneRenderer(
-                self.simulation, (size, size), rendering=self.rendering
-            )
-        return self._renderers[key]
-
-
-def _check(name: str, value: str, valid: tuple[str, ...] | list[str]) -> None:
-    if value not in valid:
-        raise ValueError(f"unknown {name} {value!r}; valid: {', '.join(valid)}")

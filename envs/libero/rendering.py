@@ -39,6 +39,8 @@ class SceneRenderer:
         size: height and width in pixels.
         rendering: one of ``RENDERINGS``.
         full_detail: draw every triangle of every mesh where "fast" would not, to compare with.
+        still: whether the cameras of the scene stay where they are on their bodies; otherwise
+            nothing is left out for being hidden.
 
     Raises:
         ValueError: for an unknown ``rendering``; the message lists the valid ones.
@@ -51,6 +53,7 @@ class SceneRenderer:
         *,
         rendering: str = "fast",
         full_detail: bool = False,
+        still: bool = True,
     ) -> None:
         if rendering not in RENDERINGS:
             raise ValueError(f"unknown rendering {rendering!r}; valid: {', '.join(RENDERINGS)}")
@@ -58,6 +61,7 @@ class SceneRenderer:
         self._height, self._width = size
         self._as_stock = rendering == "libero"
         self._full_detail = full_detail or self._as_stock
+        self._still = still
         self._gl: Any = None
         self._views: dict[int, _View] = {}
         self._release: Any = None
@@ -84,7 +88,12 @@ class SceneRenderer:
         if camera_id not in self._views:
             size = self._height, self._width
             self._views[camera_id] = _View(
-                self._simulation, camera_id, size, self._full_detail, self._as_stock
+                self._simulation,
+                camera_id,
+                size,
+                full_detail=self._full_detail,
+                as_stock=self._as_stock,
+                still=self._still,
             )
         # LIBERO shows the state of stoves by toggling sites.
         self._simulation.inner._post_process()
@@ -120,8 +129,10 @@ class _View:
         simulation: Simulation,
         camera: int,
         size: tuple[int, int],
+        *,
         full_detail: bool,
         as_stock: bool,
+        still: bool,
     ) -> None:
         height, width = size
         self._model = model = simulation.model
@@ -157,7 +168,7 @@ class _View:
         self._camera.fixedcamid = camera
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
-        if self._visuals is not None and self._visuals.fixed.any():
+        if still and self._visuals is not None and self._visuals.fixed.any():
             self._leave_out_hidden(self._visuals, simulation.data)
 
     @property
