@@ -11,26 +11,20 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
-from mbrl_agents.data.conditions import check_same_conditions, conditions_of
+from mbrl_agents.data.conditions import check_same_conditions
 from mbrl_agents.data.dataset import EpisodeWriter, read_infos
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.locks import locked
-from mbrl_agents.data.noise import Disturbance, NoiseConfig
+from mbrl_agents.data.noise import NoiseConfig
 from mbrl_agents.data.parallel import EnvCache, ordered_map
 from mbrl_agents.data.progress import ProgressLines, on_stdout
-from mbrl_agents.data.rollout import Acting, Predictor, PredictorFactory, play, succeeded
-
-Source = Literal["expert", "noisy_expert", "random", "agent"]
-SOURCES: tuple[str, ...] = get_args(Source)
-
+from mbrl_agents.data.recording import SOURCES, run_episode
+from mbrl_agents.data.rollout import PredictorFactory
 
 _FORMER_SCALE = [1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0]
 """What earlier versions wrote down as the noise's scale where nobody had chosen one."""
@@ -180,107 +174,6 @@ def collect_to_folder(
         return len(jobs)
 
 
-def run_episode(
-    env: gymnasium.Env,
-    *,
-    source: str,
-    seed: np.random.SeedSequence,
-    noise: NoiseConfig | None = None,
-    predictor: Predictor | None = None,
-    label: bool = False,
-) -> Episode:
-    """Run and record one episode until it terminates or is truncated.
-
-    Raises:
-        ValueError: the source needs a demonstrator or predictor that is not there, or actions are
-            neither a Box nor a Discrete, or Discrete where ``source`` is "noisy_expert".
-    """
-    reset_seed = int(seed.generate_state(1)[0])
-    rng = np.random.default_rng(seed.spawn(1)[0])
-    acting = None if predictor is None else Acting(predictor, reset_seed, deterministic=False)
-    chooser = _Chooser(env, source, rng, noise or NoiseConfig(), acting, label)
-    observations, rewards = [], []
-    for step in play(env, chooser, seed=reset_seed):
-        observations.append(_as_dict(step.observation))
-        rewards.append(step.reward)
-    return Episode(
-        observations={k: np.stack([o[k] for o in observations]) for k in observations[0]},
-        actions=np.stack(chooser.actions),
-        labels=np.stack(chooser.labels),
-        rewards=np.array(rewards[1:], dtype=np.float32),
-        terminated=step.terminated,
-        success=succeeded(step.info),
-        info={"seed": reset_seed, "source": source, **_describe(env)},
-    )
-
-
-class _Chooser:
-    """Chooses the actions of one episode by its source, and keeps them with their labels.
-
-    Attributes:
-        actions, labels: ``(A,)`` float32 each; of a Discrete ``(1,)``, the action's number.
-    """
-
-    def __init__(
-        self,
-        env: gymnasium.Env,
-        source: str,
-        rng: np.random.Generator,
-        noise: NoiseConfig,
-        acting: Acting | None,
-        label: bool,
-    ) -> None:
-        self.actions: list[np.ndarray] = []
-        self.labels: list[np.ndarray] = []
-        self._env, self._source, self._rng, self._acting = env, source, rng, acting
-        self._asks_expert = label or source in ("expert", "noisy_expert")
-        space = env.action_space
-        if not isinstance(space, spaces.Box | spaces.Discrete):
-            raise ValueError(f"episodes need a Box or Discrete action space, got {space}")
-        if source == "agent" and acting is None:
-            raise ValueError("source 'agent' needs a predictor")
-        self._space: spaces.Box | spaces.Discrete = space
-        self._disturb: Disturbance | None = None
-        # Drawn from ``rng`` for every source: what a seed collects must not change.
-        if source == "noisy_expert" or isinstance(space, spaces.Box):
-            self._disturb = Disturbance.of_env(noise, env, rng)
-
-    @cached_property
-    def _expert(self) -> Callable[[], Any] | None:
-        """The demonstrator, looked up at the first action: a reset may draw another task."""
-        if not self._asks_expert:
-            return None
-        return _expert(self._env, required=self._source in ("expert", "noisy_expert"))
-
-    def __call__(self, observation: Any) -> Any:
-        """The action to take now, as the environment takes it."""
-        space = self._space
-        label = None if self._expert is None else _vector(self._expert())
-        if self._source == "random":
-            if isinstance(space, spaces.Box):
-                low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-                action = _vector(self._rng.uniform(low, high))
-            else:
-                action = _vector(space.start + self._rng.integers(space.n))
-        elif self._source == "agent":
-            assert self._acting is not None
-            action = _vector(self._acting(observation))
-        else:
-            assert label is not None
-            action = label
-            if self._source == "noisy_expert":
-                assert self._disturb is not None
-                action = self._disturb(label)
-        self.actions.append(action)
-        self.labels.append(np.full_like(action, np.nan) if label is None else label)
-        return action if isinstance(space, spaces.Box) else np.int64(action[0])
-
-
-def _vector(action: Any) -> np.ndarray:
-    """An action as it is recorded: float32; of a Discrete, its number as a vector of one."""
-    return np.atleast_1d(np.asarray(action, dtype=np.float32))
-
-
 def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job]:
     tasks: Sequence[int | str | None] = [None] if collection.tasks is None else collection.tasks
     # Tasks in the outer loop: a worker then rebuilds its environment once per task.
@@ -360,46 +253,6 @@ def _task_key(job: _Job) -> str:
     return "" if job.task is None else str(job.task)
 
 
-def _expert(env: gymnasium.Env, *, required: bool) -> Callable[[], Any] | None:
-    base: Any = env.unwrapped
-    if hasattr(base, "expert_action") and getattr(base, "has_expert", True):
-        expert: Callable[[], Any] = base.expert_action
-        return expert
-    if required:
-        name = env.spec.id if env.spec is not None else type(base).__name__
-        raise ValueError(
-            f"{name} has no scripted demonstrator for this task; use source 'random' or 'agent'"
-        )
-    return None
-
-
-def _describe(env: gymnasium.Env) -> dict[str, str | int | float | bool | None]:
-    """Origin of the episode, as far as the environment tells."""
-    base: Any = env.unwrapped
-    described: dict[str, str | int | float | bool | None] = {}
-    index = getattr(base, "task_index", None)
-    if index is not None:
-        described["task"] = int(index)
-        names = getattr(base, "task_names", None)
-        if names:
-            described["task_name"] = str(names[int(index)])
-    told = ("suite", "suite"), ("assets", "assets_kind"), ("robot_state", "robot_state")
-    for name, attribute in told:
-        value = getattr(base, attribute, None)
-        if value is not None:
-            described[name] = str(getattr(value, "name", value))
-    conditions = conditions_of(env)
-    if conditions is not None:
-        described["conditions"] = json.dumps(conditions, sort_keys=True)
-    return described
-
-
-def _as_dict(observation: Any) -> dict[str, np.ndarray]:
-    if isinstance(observation, dict):
-        return {key: np.array(value) for key, value in observation.items()}
-    return {"obs": np.array(observation)}
-
-
 def _check_compatible(
     folder: str | Path, infos: list[dict[str, Any]], collection: Collection
 ) -> None:
@@ -424,10 +277,6 @@ __all__ = [
     "SOURCES",
     "Collection",
     "NoiseConfig",
-    "Predictor",
-    "PredictorFactory",
     "collect",
     "collect_to_folder",
-    "run_episode",
-    "succeeded",
 ]

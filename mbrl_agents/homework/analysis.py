@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from mbrl_agents.agents.saving import LOG_FILE
 from mbrl_agents.data.files import atomic
 from mbrl_agents.data.parallel import make_env
 from mbrl_agents.data.recorded import split_episodes
-from mbrl_agents.data.rollout import Acting, play
 from mbrl_agents.evaluation.filmstrips import filmstrip, panels
 from mbrl_agents.evaluation.imagination_files import evaluating
 from mbrl_agents.evaluation.imagined import (
@@ -47,8 +45,6 @@ HORIZON, CONTEXT = 15, 5
 """Imagined steps of held-out episodes, as many as the longest plan, and observations before."""
 WINDOWS = 16
 FRAMES, FRAME_SIZE = 8, 96
-EPISODES = 3
-"""Test episodes whose plans are looked at."""
 
 Numbers = dict[str, Any]
 """Plain JSON values by name."""
@@ -136,7 +132,7 @@ def model_on_held_out(finished: Finished) -> Numbers:
 
 def _model_on_held_out(finished: Finished) -> Numbers:
     info, agent = finished.info, load_run(finished.folder)
-    spec, learner = info.spec, _agent(agent)
+    spec, learner = info.spec, agent_of(agent)
     assert spec.data is not None
     space = learner.observation_space
     episodes = read_run_episodes(spec.data, spec.env_kwargs, spec.limit, space)
@@ -205,125 +201,6 @@ def _explained(windows: Windows, key: str) -> Numbers:
 
 
 # ---------------------------------------------------------------------------------------------
-# Plans in test episodes
-
-
-def plans(finished: Finished) -> Numbers:
-    """What the planner wanted in some of its test episodes, beside what was executed.
-
-    Returns:
-        ``path``: of the first episode, ``executed`` ``(T, 3)`` positions of the gripper (m) and
-        ``planned``, by the step of each search ``(H, 3)``; ``gap_mm``: by planned step, the mean
-        distance between where the plan was to lead and where the gripper came to be;
-        ``episodes``: which.  Of a planner that starts from a policy also ``moved``, see `_moved`.
-    """
-    return kept(finished, "plans", lambda: _plans(finished))
-
-
-@torch.inference_mode()
-def _plans(finished: Finished) -> Numbers:
-    agent = _agent(load_run(finished.folder))
-    records = finished.episodes
-    chosen = [records[i] for i in evenly(len(records), EPISODES)] if records else []
-    paths: list[Numbers] = []
-    gaps: list[list[float]] = []
-    moves: list[Numbers] = []
-    for record in chosen:
-        env = _env(finished, {})
-        positions, states = _played(env, agent, record)
-        env.close()
-        planned: dict[str, list[list[float]]] = {}
-        for step, state in enumerate(states):
-            if not state.searched or state.plan is None or state.plan.actions.shape[1] < 2:
-                continue
-            path = _imagined_path(agent, state)
-            planned[str(step)] = path.round(4).tolist()
-            came = positions[step + 1 : step + 1 + len(path)]
-            gaps.append(np.linalg.norm(path[: len(came)] - came, axis=1).tolist())
-            if (move := _move(agent, state)) is not None:
-                moves.append(move)
-        executed = positions.round(4).tolist()
-        paths.append({"executed": executed, "planned": planned, "success": record["success"]})
-    longest = max(map(len, gaps), default=0)
-    by_step = [[gap[h] for gap in gaps if len(gap) > h] for h in range(longest)]
-    return {
-        "episodes": [record["init_state"] for record in chosen],
-        "path": paths[0] if paths else None,
-        "gap_mm": [round(1e3 * float(np.mean(values)), 2) for values in by_step],
-        "moved": _moved(moves) if moves else None,
-    }
-
-
-def _played(env: Any, agent: Any, record: Numbers) -> tuple[np.ndarray, list[Any]]:
-    """A test once more: positions ``(T + 1, 3)`` of the gripper, and the ``T`` acting states."""
-    acting = Acting(agent, record["seed"], deterministic=True)
-    positions: list[np.ndarray] = []
-    states: list[Any] = []
-    for step in play(env, acting, seed=record["seed"], options=_options(record)):
-        if positions:
-            states.append(acting.state)
-        positions.append(np.asarray(step.observation["pose"][:3], dtype=np.float64))
-    return np.stack(positions), states
-
-
-def _imagined_path(agent: Any, state: Any) -> np.ndarray:
-    """``(H, 3)`` positions of the gripper that a state's plan leads to, as the model has it."""
-    model, carry, path = agent.algorithm.world_model, state.carry, []
-    for action in state.plan.actions.unbind(1):
-        carry = model.imagine_step(carry, action)
-        path.append(model.decode(carry)["pose"][0, :3].cpu().numpy())
-    return np.stack(path).astype(np.float64)
-
-
-def _move(agent: Any, state: Any) -> Numbers | None:
-    """How far a search went from its policy's proposal; None of one without a policy."""
-    policy, prior = agent.policy, agent.algorithm.prior
-    if prior is None or not hasattr(policy.planner.config, "policy_samples"):
-        return None
-    model, plan = policy.searched_model, state.plan
-    # A gripper command is -1 or 1 in every plan: the mean of a proposal lies between.
-    free = (~model.actions.binary).nonzero()[:, 0]
-    proposal = prior.propose(model, state.carry, plan.actions.shape[1])
-    config = policy.planner.config
-    mean = proposal.mean.clamp(config.low, config.high)
-    scores = [
-        float(policy.objective.score(model.imagine(state.carry, actions))[0])
-        for actions in (mean, plan.actions)
-    ]
-    return {
-        "proposed": mean[0, :, free].tolist(),
-        "std": proposal.std[0, :, free].tolist(),
-        "plan": plan.actions[0, :, free].tolist(),
-        "gain": scores[1] - scores[0],
-    }
-
-
-def _moved(moves: Sequence[Numbers]) -> Numbers:
-    """Searches that started from a policy's proposal.
-
-    Returns:
-        ``searches``; ``replaced``, the share in which the plan is not the policy's; ``change``
-        ``(H, A)``, the mean distance of plan and proposal in normalised action units, of the
-        actions that are not binary; ``gain``, the mean of what those plans promise beyond the
-        proposal, in units of the objective; ``changes``, each search's mean distance;
-        ``example``, the search that went farthest.
-    """
-    proposed, plan = (np.array([move[key] for move in moves]) for key in ("proposed", "plan"))
-    change = np.abs(plan - proposed)
-    far = change.max((1, 2))
-    replaced = far > 1e-3
-    gains = [move["gain"] for move, other in zip(moves, replaced, strict=True) if other]
-    return {
-        "searches": len(moves),
-        "replaced": round(float(replaced.mean()), 4),
-        "change": change.mean(0).round(4).tolist(),
-        "changes": change.mean((1, 2)).round(4).tolist(),
-        "gain": round(float(np.mean(gains)), 4) if gains else None,
-        "example": moves[int(change.mean((1, 2)).argmax())],
-    }
-
-
-# ---------------------------------------------------------------------------------------------
 # Episodes to look at
 
 
@@ -353,7 +230,7 @@ def frames(finished: Finished, init_state: int) -> Path:
         record = next(e for e in finished.episodes if e["init_state"] == init_state)
         wanted = set(evenly(int(record["steps"]) + 1, FRAMES))
         seen, shown = 0, []
-        env = _env(finished, {"render_mode": "rgb_array", "render_size": FRAME_SIZE})
+        env = env_of(finished, {"render_mode": "rgb_array", "render_size": FRAME_SIZE})
 
         def keep(env: Any) -> None:
             nonlocal seen
@@ -376,7 +253,7 @@ def frames(finished: Finished, init_state: int) -> Path:
     return file
 
 
-def _env(finished: Finished, more: dict[str, Any]) -> Any:
+def env_of(finished: Finished, more: dict[str, Any]) -> Any:
     spec = finished.info.spec
     kwargs = {**spec.env_kwargs, **finished.env, **more}
     if any(record["init_state"] is not None for record in finished.episodes):
@@ -384,12 +261,12 @@ def _env(finished: Finished, more: dict[str, Any]) -> Any:
     return make_env(spec.env_id, kwargs)
 
 
-def _options(record: Numbers) -> dict[str, Any] | None:
+def options_of(record: Numbers) -> dict[str, Any] | None:
     state = record["init_state"]
     return None if state is None else {"init_state": state}
 
 
-def _agent(predictor: Any) -> Any:
+def agent_of(predictor: Any) -> Any:
     """An agent of this library; the homework has no others."""
     return predictor
 
@@ -402,9 +279,12 @@ def _write_png(file: Path, image: np.ndarray) -> None:
 __all__ = [
     "Finished",
     "Numbers",
+    "agent_of",
     "compared",
     "curves",
+    "env_of",
     "frames",
+    "kept",
     "model_on_held_out",
-    "plans",
+    "options_of",
 ]

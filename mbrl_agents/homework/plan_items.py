@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_agents.evaluation.statistics import difference_interval
-from mbrl_agents.homework import analysis, figures
+from mbrl_agents.homework import analysis, figures, plan_analysis
 from mbrl_agents.homework.analysis import Finished
 from mbrl_agents.homework.items import (
     Answer,
@@ -146,7 +146,7 @@ def planned_paths(name: str) -> Build:
         if not results.has(name):
             return None
         finished = results[name]
-        found = analysis.plans(finished)
+        found = plan_analysis.plans(finished)
         if found["path"] is None or not found["gap_mm"]:
             return None
         gap, replan = found["gap_mm"], _replan(finished)
@@ -183,7 +183,7 @@ def proposal_moved(name: str) -> Build:
         if not results.has(name):
             return None
         finished = results[name]
-        found = analysis.plans(finished)
+        found = plan_analysis.plans(finished)
         moved = found["moved"]
         if moved is None:
             return None

@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium
 
 from mbrl_agents.config import MethodConfig, resolve_config
-from mbrl_agents.data.collect import Predictor
 from mbrl_agents.data.episode import observation_shapes
+from mbrl_agents.data.rollout import Predictor
 from mbrl_agents.names import lookup, resolve
 from mbrl_agents.registry import METHODS, AgentMethod, BaselineMethod
 from mbrl_agents.runs.spec import BASELINE_FILE, PICKLED_FILE, RunInfo

@@ -9,10 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from mbrl_agents.data.collect import Collection, collect, collect_to_folder, run_episode
+from mbrl_agents.data.collect import Collection, collect, collect_to_folder
 from mbrl_agents.data.dataset import count_episodes, read_episodes, write_episodes
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.noise import Disturbance, NoiseConfig
+from mbrl_agents.data.recording import run_episode
 from toy_reach import ToyReach
 
 TOY = "toy_reach:ToyReach-v0"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mbrl_agents.data.collect import run_episode, succeeded
 from mbrl_agents.data.parallel import make_env
+from mbrl_agents.data.recording import run_episode
+from mbrl_agents.data.rollout import succeeded
 from mbrl_agents.evaluation import rollouts
 from mbrl_agents.runs.loading import ReferencePredictor
 
