@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mbrl_agents import __version__
-from mbrl_agents.config import resolve_config
+from mbrl_agents.config import SEARCH, resolve_config
 from mbrl_agents.registry import METHODS
 from mbrl_agents.runs.tasks import one_at_a_time
 
@@ -184,9 +184,9 @@ def _trained_parts(row: Row) -> dict[str, str]:
     return {name: digest(value) for name, value in parts.items()}
 
 
-def _settings(row: Row, unread: Sequence[str] = ()) -> str:
+def _settings(row: Row, overrides: Sequence[str], unread: Sequence[str] = ()) -> str:
     """Digest of a row's resolved settings, so that a changed default counts like an override."""
-    config = resolve_config(row.method, row.overrides).to_dict()
+    config = resolve_config(row.method, overrides).to_dict()
     return digest({part: value for part, value in config.items() if part not in unread})
 
 
@@ -225,7 +225,7 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
     unread: tuple[str, ...] = ()
     if recipe.searches and row.steps == 0:
         # What only the search reads is given again at evaluation, so changing it trains nothing.
-        unread = ("planner", "objective")
+        unread = SEARCH
         overrides = [o for o in overrides if o.split(".")[0] not in unread]
     spec = {
         "method": row.method,
@@ -235,7 +235,7 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         "seed": seed,
         "steps": row.steps,
         "demonstrations": recipe.demonstrations,
-        "settings": _settings(row, unread),
+        "settings": _settings(row, row.overrides, unread),
     }
     if row.steps and row.check_every:
         spec["checks"] = [row.check_every, place.suite.evaluation.episodes]
@@ -258,7 +258,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
         last = min(first + part, test.episodes)
         spec = {
             "method": row.method,
-            "overrides": list(row.overrides),
+            "overrides": list(row.tested),
             "env_id": place.env,
             "env_kwargs": kwargs,
             "seed": seed,
@@ -266,7 +266,7 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
             "last": last,
             "init": test.init,
             "deterministic": test.deterministic,
-            "settings": _settings(row),
+            "settings": _settings(row, row.tested),
         }
         title = f"evaluate {row.name}{place}, seed {seed}, episodes {first} to {last - 1}"
         yield Job("evaluate", title, spec, (training,) if training else (), recipe.evaluation_cost)

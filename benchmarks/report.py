@@ -211,6 +211,8 @@ def _notes(row: Row) -> list[str]:
     notes = [*notes, *["one model of all tasks"] * row.multitask]
     if row.episodes is not None:
         notes.append(f"of the recorded episodes the first {row.episodes} of each task")
+    if row.test_overrides:
+        notes.append("in tests " + ", ".join(f"`{override}`" for override in row.test_overrides))
     if row.test_env_kwargs:
         notes.append(f"tests: {condition_text(row.test_env_kwargs)}")
     return notes
@@ -343,7 +345,7 @@ def _hparams(cell: Cell) -> dict[str, bool | str | float | int | None]:
         else:
             flat[prefix] = str(value)
 
-    flatten("", resolve_config(cell.row.method, cell.row.overrides).to_dict())
+    flatten("", resolve_config(cell.row.method, cell.row.tested).to_dict())
     return {key: value for key, value in flat.items() if value is not None}
 
 

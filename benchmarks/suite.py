@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mbrl_agents.config import SEARCH
+
 from . import fields
 from .conditions import condition_text
 from .fields import check_known
@@ -120,6 +122,8 @@ class Row:
             per task; "data" as ``steps`` is then their sum.
         test_env_kwargs: changes to the environment in this row's tests alone, to those of
             ``evaluation.env_kwargs``.  Rows that differ in nothing else share a training.
+        test_overrides: settings of the search, ``planner`` and ``objective``, in this row's tests
+            alone, beside ``overrides``: own steps may be gathered with a quicker one.
         episodes: learn from only the first so many recorded episodes of each task; None from all.
             They are collected once, as many as the suite's data say.
         check_every: environment steps of training between checks: as many fresh episodes as the
@@ -138,6 +142,7 @@ class Row:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     multitask: bool = False
     test_env_kwargs: dict[str, Any] = field(default_factory=dict)
+    test_overrides: tuple[str, ...] = ()
     episodes: int | None = None
     check_every: int = 0
     start: str = ""
@@ -153,6 +158,17 @@ class Row:
             fields.integer(self.steps, f"{self.name}: steps")
         if self.start and not self.steps:
             raise ValueError(f"{self.name}: a row with start goes on with own steps: give steps")
+        for override in self.test_overrides:
+            if override.split(".")[0] not in SEARCH:
+                raise ValueError(
+                    f"{self.name}: test_overrides are settings of {' and '.join(SEARCH)}, which no "
+                    f"weights depend on, not {override!r}"
+                )
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Dotted settings of the method in tests."""
+        return self.overrides + self.test_overrides
 
     @property
     def name(self) -> str:

@@ -192,6 +192,11 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
         test_env_kwargs=fields.mapping(
             values.get("test_env_kwargs"), f"{where}: test_env_kwargs of {method}", _KWARGS
         ),
+        test_overrides=fields.names(
+            values.get("test_overrides"),
+            f"{where}: test_overrides of {method}",
+            "settings such as planner.samples=100",
+        ),
         episodes=episodes,
         check_every=fields.integer(
             values.get("check_every", 0), f"{where}: check_every of {method}", 0
@@ -204,7 +209,7 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
         row = replace(row, label=row.told([] if shared else ["a model per task"]))
     if row.episodes is not None and not METHODS[method].demonstrations and row.steps != "data":
         raise ValueError(f"{where}: {method} reads no recorded episodes, so episodes says nothing")
-    resolve_config(method, row.overrides)  # says what does not fit
+    resolve_config(method, row.tested)  # says what does not fit
     if METHODS[method].own_steps and not row.steps:
         raise ValueError(f"{where}: {method} needs steps, a number or 'data'")
     return row

@@ -16,6 +16,9 @@ from mbrl_agents.yaml_text import check_yaml, dotlist, parse_yaml
 
 PRESETS_FILE = "presets.yaml"
 
+SEARCH = ("planner", "objective")
+"""Sections of a method's settings that its search alone reads: no weights depend on them."""
+
 
 class ConfigError(ValueError):
     """A key that does not exist or a value that does not fit; the message says what would."""

@@ -76,7 +76,10 @@ def dotlist(words: Sequence[str]) -> Any:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise ValueError(f"an override looks like planner.horizon=10, got {shortened(word)}")
+            raise ValueError(
+                "an override looks like KEY=VALUE, such as planner.horizon=10, got "
+                f"{shortened(word)}"
+            )
         check_yaml(value, f"the value of {shortened(word)}")
     try:
         return OmegaConf.from_dotlist(list(words))

@@ -9,16 +9,13 @@ from typing import Any
 
 import gymnasium
 
-from mbrl_agents.config import MethodConfig, resolve_config
+from mbrl_agents.config import SEARCH, MethodConfig, resolve_config
 from mbrl_agents.data.episode import observation_shapes
 from mbrl_agents.data.rollout import Predictor
 from mbrl_agents.names import lookup, resolve
 from mbrl_agents.registry import METHODS, AgentMethod, BaselineMethod
 from mbrl_agents.runs.spec import BASELINE_FILE, PICKLED_FILE, RunInfo
 from mbrl_agents.runs.tasks import ONE_HOT, TASK
-
-SEARCH = ("planner", "objective")
-"""Sections of the settings that no weights depend on."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,19 @@ def test_disturbed_tests_change_no_training(multitask: bool) -> None:
     assert keys(whole, "evaluate") == keys(own, "evaluate")
 
 
+def test_a_search_of_tests_alone_changes_no_training() -> None:
+    own = {"method": "simple-cem", "steps": 40, "overrides": [QUICK[0], "planner.samples=16"]}
+    better = {**own, "label": "better", "test_overrides": ["planner.samples=64"]}
+    plain, both = plan_of(methods=[own]), plan_of(methods=[own, better])
+    assert keys(both, "train") == keys(plain, "train")
+    tests = [job for job in both.jobs.values() if job.kind == "evaluate"]
+    assert len(tests) == 2 * len(keys(plain, "evaluate"))
+    last = [job.spec["overrides"][-1] for job in tests]
+    assert sorted(set(last)) == ["planner.samples=16", "planner.samples=64"]
+    same = {**own, "overrides": [*own["overrides"], "planner.samples=64"]}
+    assert not keys(plan_of(methods=[same]), "train") & keys(plain, "train")
+
+
 def test_an_empty_change_is_no_change() -> None:
     rows = [{**CLONE, "test_env_kwargs": {}, "episodes": None}]
     assert plan_of(methods=rows, evaluation={"episodes": 2, "env_kwargs": {}}).jobs.keys() == (
@@ -118,6 +131,11 @@ def test_conditions_in_few_words() -> None:
         ({"methods": [{**CLONE, "episodes": 0}]}, "must be at least 1"),
         ({"methods": [{**CLONE, "episodes": "many"}]}, "must be a whole number"),
         ({"methods": [{"method": "random", "episodes": 2}]}, "reads no recorded episodes"),
+        (
+            {"methods": [{**PLAN, "test_overrides": ["training.clip=1"]}]},
+            "test_overrides are settings of planner and objective, .* not 'training.clip=1'",
+        ),
+        ({"methods": [{**PLAN, "test_overrides": ["planner.smples=1"]}]}, "smples"),
         ({"methods": [{**CLONE, "test_env_kwargs": "stuck"}]}, "keywords of gym.make"),
         ({"methods": [{**CLONE, "test_env_kwargs": {"task": 1}}]}, "task is no keyword for tests"),
         ({"evaluation": {"env_kwargs": {"init": "random"}}}, "init is no keyword for tests"),
