@@ -77,8 +77,7 @@ def dotlist(words: Sequence[str]) -> Any:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(
-                "an override looks like KEY=VALUE, such as planner.horizon=10, got "
-                f"{shortened(word)}"
+                f"an override looks like planner.horizon=10 (KEY=VALUE), got {shortened(word)}"
             )
         check_yaml(value, f"the value of {shortened(word)}")
     try:
