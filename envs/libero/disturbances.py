@@ -7,7 +7,6 @@ a stream of its own: the placements of a seed are those of the undisturbed envir
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contacts import SLEEP
+from .presets import check_sizes, parse_preset, told
 from .settled import SETTLE_ACTION
 from .simulation import Simulation
 
@@ -66,15 +66,7 @@ class Disturbance:
     action_delay: int = 0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value, whole = getattr(self, name), isinstance(low, int)
-            kinds = int if whole else (int, float)
-            number = isinstance(value, kinds) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or not low <= value <= high:
-                raise ValueError(
-                    f"disturbance: {name} must be a {'whole ' * whole}number from {low:g} to "
-                    f"{high:g}, got {value!r}"
-                )
+        check_sizes("disturbance", asdict(self), _RANGES)
 
     @property
     def of_object(self) -> bool:
@@ -83,14 +75,11 @@ class Disturbance:
 
     def __str__(self) -> str:
         """Such as "heavy (object_mass=5)"; "none" where nothing is disturbed."""
-        name = next((name for name, preset in PRESETS.items() if preset == self), "")
-        told = asdict(self)
+        sizes = asdict(self)
         if self.push_distance == 0.0:
-            del told["push_step"]
-        usual = asdict(Disturbance())
-        usual["push_step"] = None  # with a push, told whatever it is
-        sizes = " and ".join(f"{k}={v:g}" for k, v in told.items() if v != usual[k])
-        return f"{name} ({sizes})" if name else sizes or "none"
+            del sizes["push_step"]
+        # With a push its step is told whatever it is.
+        return told(self, PRESETS, sizes, {**asdict(Disturbance()), "push_step": None})
 
 
 PRESETS: dict[str, Disturbance] = {
@@ -114,22 +103,7 @@ def parse_disturbance(value: str | Mapping[str, Any] | None) -> Disturbance:
         ValueError: for an unknown preset or kind, or a value out of range; the message lists what
             is valid.
     """
-    if value is None:
-        return Disturbance()
-    given = {"preset": value} if isinstance(value, str) else value
-    if not isinstance(given, Mapping):
-        raise ValueError(f"disturbance must be {_VALID}, got {value!r}")
-    sizes = dict(given)
-    preset = sizes.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"unknown disturbance {preset!r}; valid: {_VALID}")
-    for name in sizes:
-        if name not in _RANGES:
-            raise ValueError(f"unknown kind of disturbance {name!r}; valid: {_VALID}")
-    return Disturbance(**{**(asdict(PRESETS[preset]) if preset else {}), **sizes})
-
-
-_VALID = f"{', '.join(PRESETS)}, or a mapping of {', '.join(_RANGES)}"
+    return parse_preset("disturbance", "disturbance", value, Disturbance(), PRESETS, _RANGES)
 
 
 class Disturber:

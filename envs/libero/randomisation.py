@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .disturbances import bodies_below
+from .presets import check_sizes, parse_preset, told
 from .simulation import Simulation
 
 LAMP_SHIFT = 2.0
@@ -62,13 +63,7 @@ class Randomisation:
     placement: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or not low <= value <= high:
-                raise ValueError(
-                    f"randomise: {name} must be a number from {low:g} to {high:g}, got {value!r}"
-                )
+        check_sizes("randomise", asdict(self), _RANGES)
 
     @property
     def of_model(self) -> bool:
@@ -77,10 +72,7 @@ class Randomisation:
 
     def __str__(self) -> str:
         """Such as "physics (mass=3 and friction=2)"; "none" where nothing is drawn."""
-        name = next((name for name, preset in PRESETS.items() if preset == self), "")
-        usual = asdict(Randomisation())
-        sizes = " and ".join(f"{k}={v:g}" for k, v in asdict(self).items() if v != usual[k])
-        return f"{name} ({sizes})" if name else sizes or "none"
+        return told(self, PRESETS, asdict(self), asdict(Randomisation()))
 
 
 PRESETS: dict[str, Randomisation] = {
@@ -92,8 +84,6 @@ PRESETS: dict[str, Randomisation] = {
     ),
 }
 """The values of the ``randomise`` keyword that are names."""
-
-_VALID = f"{', '.join(PRESETS)}, or a mapping of {', '.join(_RANGES)}"
 
 
 def parse_randomisation(value: str | Mapping[str, Any] | None) -> Randomisation:
@@ -107,19 +97,7 @@ def parse_randomisation(value: str | Mapping[str, Any] | None) -> Randomisation:
         ValueError: for an unknown preset or kind, or a value out of range; the message lists what
             is valid.
     """
-    if value is None:
-        return Randomisation()
-    given = {"preset": value} if isinstance(value, str) else value
-    if not isinstance(given, Mapping):
-        raise ValueError(f"randomise must be {_VALID}, got {value!r}")
-    sizes = dict(given)
-    preset = sizes.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"unknown randomisation {preset!r}; valid: {_VALID}")
-    for name in sizes:
-        if name not in _RANGES:
-            raise ValueError(f"unknown kind of randomisation {name!r}; valid: {_VALID}")
-    return Randomisation(**{**(asdict(PRESETS[preset]) if preset else {}), **sizes})
+    return parse_preset("randomise", "randomisation", value, Randomisation(), PRESETS, _RANGES)
 
 
 class Randomiser:

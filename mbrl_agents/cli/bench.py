@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
+from mbrl_agents.cli.options import Device
 
 if TYPE_CHECKING:
     from mbrl_agents.benchmarks.runner import Event
@@ -44,9 +45,7 @@ def bench(
     engine: Annotated[
         str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
     ] = "local",
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    device: Device = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget finished jobs in the folder.")
     ] = False,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
+from mbrl_agents.cli.options import Device, TrustPickle
 
 
 def collect(
@@ -43,16 +44,8 @@ def collect(
     engine: Annotated[
         str, typer.Option(help="local, or ray for a cluster (docs/distributed.md).")
     ] = "local",
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
-    trust_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--trust-pickle",
-            help="Read a baseline from a zip of Stable-Baselines3, which runs code in it.",
-        ),
-    ] = False,
+    device: Device = "auto",
+    trust_pickle: TrustPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Record episodes from random placements into FOLDER.

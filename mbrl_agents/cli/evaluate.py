@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
+from mbrl_agents.cli.options import Device, TrustPickle
 
 
 def evaluate(
@@ -75,16 +76,8 @@ def evaluate(
             help="Which of each task: failed, best, worst, or numbers such as 0,3 [default: 0]."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
-    trust_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--trust-pickle",
-            help="Read a baseline from a zip of Stable-Baselines3, which runs code in it.",
-        ),
-    ] = False,
+    device: Device = "auto",
+    trust_pickle: TrustPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate RUN and print its success rate with the 95 % Wilson interval.

@@ -9,8 +9,6 @@ import typer
 
 from mbrl_agents.cli import console
 
-INTERRUPTED = 130
-
 
 def homework(
     part: Annotated[str, typer.Argument(help="part1, part2, part3, part4 or all.")],
@@ -18,7 +16,7 @@ def homework(
         bool,
         typer.Option(
             "--quick",
-            help="Fewer episodes, epochs and tests: about 20 minutes for all parts.",
+            help="Fewer episodes, epochs and tests: all parts in an estimated 20 minutes.",
         ),
     ] = False,
     out: Annotated[
@@ -62,30 +60,32 @@ def homework(
 
     if out is not None:
         console.make_folder(out)
-    try:
-        with console.failures(), console.progress(part) as update:
+    kept = "finished experiments are kept, and the same command goes on from here"
+    with (
+        console.interruptible(lambda: kept),
+        console.failures(),
+        console.progress(part) as update,
+    ):
 
-            def told(command: Any) -> tuple[Any, Any]:
-                outcomes: list[bool] = []
+        def told(command: Any) -> tuple[Any, Any]:
+            outcomes: list[bool] = []
 
-                def tested(record: Any) -> None:
-                    outcomes.append(bool(record.success))
-                    text = f"success {sum(outcomes)}/{len(outcomes)}"
-                    total = command.experiment.episodes
-                    update(completed=len(outcomes), total=total, label="testing", text=text)
+            def tested(record: Any) -> None:
+                outcomes.append(bool(record.success))
+                text = f"success {sum(outcomes)}/{len(outcomes)}"
+                total = command.experiment.episodes
+                update(completed=len(outcomes), total=total, label="testing", text=text)
 
-                return console.training_log(update), tested
+            return console.training_log(update), tested
 
-            report = run_homework(
-                parts,
-                quick=quick,
-                seed=seed,
-                out=out,
-                workers=workers or console.default_workers(),
-                fresh=fresh,
-                tell=typer.echo,
-                progress=told,
-            )
-    except KeyboardInterrupt:
-        console.fail("interrupted; the same command goes on from here", INTERRUPTED)
+        report = run_homework(
+            parts,
+            quick=quick,
+            seed=seed,
+            out=out,
+            workers=workers or console.default_workers(),
+            fresh=fresh,
+            tell=typer.echo,
+            progress=told,
+        )
     typer.echo(f"report: {report}")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
+from mbrl_agents.cli.options import Device
 
 POLICY = "policy"
 
@@ -39,9 +40,7 @@ def imagine(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --play: beginning and latents.")] = 0,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
 ) -> None:
     """Show what RUN's world model makes of recorded episodes: reconstructions, and imagination.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console, course
+from mbrl_agents.cli.options import Device
 
 
 def train(
@@ -69,9 +70,7 @@ def train(
         str,
         typer.Option(help="Where such environments are: local, or ray for a cluster."),
     ] = "local",
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")
-    ] = "auto",
+    device: Device = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
     ] = False,
