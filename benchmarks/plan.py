@@ -252,10 +252,11 @@ def _evaluations(place: _Place, row: Row, seed: int, training: str | None) -> It
     test = place.suite.evaluation
     recipe = METHODS[row.method]
     # Only planning takes long enough to be worth a second process.
-    part = test.part if recipe.searches else test.episodes
+    episodes = min(row.tests or test.episodes, test.episodes)
+    part = test.part if recipe.searches else episodes
     kwargs = place.test_env_kwargs(row)
-    for first in range(0, test.episodes, part):
-        last = min(first + part, test.episodes)
+    for first in range(0, episodes, part):
+        last = min(first + part, episodes)
         spec = {
             "method": row.method,
             "overrides": list(row.tested),

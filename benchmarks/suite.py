@@ -130,6 +130,8 @@ class Row:
             evaluation has, acted without noise; 0 for none.
         seeds: train it with only the first so many seeds of the suite, where more take too long;
             None for all.
+        tests: test it on only the first so many episodes of the evaluation, where a plan takes too
+            long for all; None, or more than there are, for all.
         start: name of the row whose training this one goes on from with its own steps, in place
             of learning from the recorded episodes first; they stay in its data.
     """
@@ -147,11 +149,13 @@ class Row:
     check_every: int = 0
     start: str = ""
     seeds: int | None = None
+    tests: int | None = None
 
     def __post_init__(self) -> None:
         fields.integer(self.check_every, f"{self.name}: check_every", 0)
-        if self.seeds is not None:
-            fields.integer(self.seeds, f"{self.name}: seeds", 1)
+        for name in ("seeds", "tests"):
+            if getattr(self, name) is not None:
+                fields.integer(getattr(self, name), f"{self.name}: {name}", 1)
         if isinstance(self.steps, str) and self.steps != STEPS_OF_DATA:
             raise ValueError(f"{self.name}: steps must be a number or 'data', not {self.steps!r}")
         if not isinstance(self.steps, str):

@@ -169,12 +169,11 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     )
     if shared and not trained:
         raise ValueError(f"{where}: {method} is a reference policy: multitask has nothing to train")
-    episodes = values.get("episodes")
-    if episodes is not None:
-        episodes = fields.integer(episodes, f"{where}: episodes of {method}", 1)
-    seeds = values.get("seeds")
-    if seeds is not None:
-        seeds = fields.integer(seeds, f"{where}: seeds of {method}", 1)
+    counts: dict[str, int | None] = {
+        name: fields.integer(values[name], f"{where}: {name} of {method}", 1)
+        for name in ("episodes", "seeds", "tests")
+        if values.get(name) is not None
+    }
     row = Row(
         method=method,
         label=fields.text(values.get("label", ""), f"{where}: label of {method}"),
@@ -197,12 +196,11 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
             f"{where}: test_overrides of {method}",
             "settings such as planner.samples=100",
         ),
-        episodes=episodes,
         check_every=fields.integer(
             values.get("check_every", 0), f"{where}: check_every of {method}", 0
         ),
         start=fields.text(values.get("start", ""), f"{where}: start of {method}"),
-        seeds=seeds,
+        **counts,
     )
     if multitask and trained and not row.label:
         # The suite says of all rows what a name would: only a row that differs is told apart.

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,22 @@ def test_a_row_with_fewer_seeds_has_fewer_cells() -> None:
     rows[1]["seeds"] = 3  # type: ignore[index]
     with pytest.raises(ValueError, match="seeds is 3, but the suite has 2"):
         suite_from_dict({"name": "s", "env": CARTPOLE, "seeds": [4, 5], "methods": rows})
+
+
+def test_a_slow_row_is_tested_on_the_first_episodes_alone() -> None:
+    rows = ["random", {"method": "sb3-ppo", "steps": 8, "tests": 2}]
+    suite = {"name": "s", "env": CARTPOLE, "evaluation": {"episodes": 5}, "methods": rows}
+
+    def tested(**changes: Any) -> list[tuple[str, int, int]]:
+        plan = make_plan(suite_from_dict({**suite, **changes}))
+        specs = [job.spec for job in plan.jobs.values() if job.kind == "evaluate"]
+        return [(spec["method"], spec["first"], spec["last"]) for spec in specs]
+
+    assert tested() == [("random", 0, 5), ("sb3-ppo", 0, 2)]
+    assert tested(evaluation={"episodes": 1}) == [("random", 0, 1), ("sb3-ppo", 0, 1)]
+    rows[1]["tests"] = 0  # type: ignore[index]
+    with pytest.raises(ValueError, match="tests of sb3-ppo must be at least 1"):
+        suite_from_dict(suite)
 
 
 def tiny() -> Suite:
