@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.conditions import merged
-from mbrl_agents.evaluation.checks import CheckPoint, held_at, held_at_the_end
-from mbrl_agents.evaluation.learning_curve import CURVE_FILE, CurvePoint, read_curve
+from mbrl_agents.evaluation.checks import held_at, held_at_the_end
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.registry import METHODS
 
+from .cells import checks_of, curve_of, label_of, record_of
 from .conditions import condition_text
 from .job import write_json
 from .plan import Cell
@@ -27,6 +26,7 @@ from .runner import Outcome
 from .suite import Row, Suite
 from .sweeps import series_of, write_sweeps
 from .table import markdown
+from .tensorboard import write_tensorboard
 
 
 def write_report(suite: Suite, outcome: Outcome, folder: str | Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def write_report(suite: Suite, outcome: Outcome, folder: str | Path) -> dict[str
     (folder / "summary.md").write_text(markdown(summary) + "\n", encoding="utf-8")
     write_json(folder / "summary.json", summary)
     _plots(suite, outcome, summary, folder)
-    _tensorboard(suite, outcome, folder)
+    write_tensorboard(suite, outcome, folder)
     return summary
 
 
@@ -115,7 +115,7 @@ def _row_summary(
     for cell in cells:
         for key in cell.evaluations:
             for raw in outcome.results.get(key, {}).get("records", []):
-                record = _record(raw)
+                record = record_of(raw)
                 records[cell.seed].append(record)
                 line = record.to_json()
                 line["episode_seed"] = line.pop("seed")
@@ -134,7 +134,7 @@ def _row_summary(
         entry["per_seed"] = {
             str(seed): _seed_summary(group, target) for seed, group in records.items()
         }
-    if target is not None and row.check_every and trainings:
+    if row.check_every and trainings:
         entry["checks"] = _checks(cells, outcome, target)
     entry["parameters"] = max((_parameters(row, t["parameters"]) for t in trainings), default=0)
     entry["train_seconds"] = round(
@@ -180,23 +180,20 @@ def _imagination(cells: list[Cell], outcome: Outcome) -> dict[str, Any] | None:
     return {"context": found[0]["context"], "horizon": found[0]["horizon"], **means, **curves}
 
 
-def _checks(cells: list[Cell], outcome: Outcome, target: float) -> dict[str, Any]:
+def _checks(cells: list[Cell], outcome: Outcome, target: float | None) -> dict[str, Any]:
     """What was found during training, by seed, and whether it held."""
-    found = {}
+    found: dict[str, Any] = {}
     for cell in cells:
-        result = outcome.results[cell.training] if cell.training is not None else {}
-        points = [CheckPoint(*point) for point in result.get("checks", [])]
-        found[str(cell.seed)] = {
-            "held_at": held_at(points, target),
-            "held_at_the_end": held_at_the_end(points, target),
-            "points": [[point.env_steps, round(point.mean, 2)] for point in points],
-        }
+        points = checks_of(cell, outcome)
+        entry: dict[str, Any] = {"points": [[point.step, round(point.mean, 2)] for point in points]}
+        if any(point.success_rate is not None for point in points):
+            entry["success_rates"] = [point.success_rate for point in points]
+        if target is not None:
+            entry["held_at"] = held_at(points, target)
+            entry["held_at_the_end"] = held_at_the_end(points, target)
+        name = str(cell.seed) if cell.task is None else f"{cell.seed}, task {cell.task}"
+        found[name] = entry
     return found
-
-
-def _record(raw: dict[str, Any]) -> EpisodeRecord:
-    """An episode as a job wrote it down."""
-    return EpisodeRecord(**{**raw, "plan_ms": tuple(raw["plan_ms"])})
 
 
 def _parameters(row: Row, counts: dict[str, int]) -> int:
@@ -238,11 +235,6 @@ def _cells(outcome: Outcome, env: str, row: Row) -> list[Cell]:
     return [cell for cell in outcome.plan.cells if (cell.env, cell.row) == (env, row)]
 
 
-def _label(suite: Suite, env: str) -> str:
-    """The environment's name where a file of results has to tell it from others, else nothing."""
-    return env if len(suite.environments) > 1 else ""
-
-
 def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path) -> None:
     shutil.rmtree(folder / "plots", ignore_errors=True)
     for env in suite.environments:
@@ -251,18 +243,24 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             continue
         names = {entry["method"] for entry in found}
         curves = {
-            row.name: [_curve(folder, cell) for cell in _cells(outcome, env, row)]
+            row.name: [curve_of(folder, cell) for cell in _cells(outcome, env, row)]
             for row in suite.rows(env)
             if row.name in names
+        }
+        checks = {
+            row.name: [checks_of(cell, outcome) for cell in _cells(outcome, env, row)]
+            for row in suite.rows(env)
+            if row.name in names and row.check_every
         }
         write_plots(
             found,
             curves,
             folder / "plots",
-            env=_label(suite, env),
+            checks=checks,
+            env=label_of(suite, env),
             target=suite.targets.get(env),
         )
-        label = _label(suite, env)
+        label = label_of(suite, env)
         write_sweeps(
             found,
             series_of(suite.rows(env)),
@@ -271,82 +269,4 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
         )
 
 
-def _curve(folder: Path, cell: Cell) -> list[CurvePoint]:
-    """The learning curve of a cell; empty where nothing learned from its own experience."""
-    file = folder / "models" / str(cell.training) / CURVE_FILE
-    return read_curve(file) if cell.training and file.is_file() else []
-
-
-# ---------------------------------------------------------------------------------------------
-# TensorBoard
-
-
-def _tensorboard(suite: Suite, outcome: Outcome, folder: Path) -> None:
-    """One run per cell: its training curves, and its evaluation under SB3's tags with hparams."""
-    from stable_baselines3.common.logger import HParam, configure
-
-    target = folder / "tensorboard"
-    shutil.rmtree(target, ignore_errors=True)
-    for cell in outcome.plan.cells:
-        results = [outcome.results[k] for k in cell.evaluations if k in outcome.results]
-        if len(results) < len(cell.evaluations):
-            continue
-        name = f"{cell.row.name}-seed{cell.seed}"
-        if label := _label(suite, cell.env):
-            name = f"{slug(label)}-{name}"
-        if cell.task is not None:
-            name += f"-task{cell.task}"
-        training = outcome.results.get(cell.training, {}) if cell.training else {}
-        run = target / name
-        run.mkdir(parents=True)
-        if cell.training is not None:
-            for events in (folder / "models" / cell.training).glob("**/events.out.tfevents.*"):
-                shutil.copy2(events, run / events.name)
-        records = [record for result in results for record in result["records"]]
-        times = np.concatenate([record["plan_ms"] for record in records])
-        metrics = {
-            "eval/mean_reward": float(np.mean([r["episode_return"] for r in records])),
-            "eval/mean_ep_length": float(np.mean([r["steps"] for r in records])),
-            "time/plan_ms_p50": float(np.percentile(times, 50)),
-            "time/plan_ms_p95": float(np.percentile(times, 95)),
-            "time/train_seconds": float(training.get("train_seconds", 0.0)),
-        }
-        if any(r["success"] is not None for r in records):
-            metrics["eval/success_rate"] = float(np.mean([bool(r["success"]) for r in records]))
-        for name, value in (summarise([_record(raw) for raw in records])["optimism"] or {}).items():
-            metrics[f"optimism/{name}"] = float(value)
-        logger = configure(str(run), ["tensorboard"])
-        hparams = _hparams(cell)
-        logger.record("hparams", HParam(hparams, dict.fromkeys(metrics, 0.0)), ("stdout", "log"))
-        for tag, value in metrics.items():
-            logger.record(tag, value)
-        logger.dump(int(training.get("env_steps", 0)))
-        for point in _curve(folder, cell):
-            logger.record("rollout/episode_return", point.episode_return)
-            logger.dump(point.env_steps)
-        logger.close()
-
-
-def _hparams(cell: Cell) -> dict[str, bool | str | float | int | None]:
-    flat: dict[str, bool | str | float | int | None] = {
-        "method": cell.row.method,
-        "seed": cell.seed,
-        "task": str(cell.task),
-        "env": cell.env,
-    }
-
-    def flatten(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                flatten(f"{prefix}.{key}" if prefix else key, inner)
-        elif isinstance(value, bool | str | int | float):
-            # TensorBoard refuses what JSON cannot hold.
-            flat[prefix] = value if not isinstance(value, float) or math.isfinite(value) else None
-        else:
-            flat[prefix] = str(value)
-
-    flatten("", resolve_config(cell.row.method, cell.row.tested).to_dict())
-    return {key: value for key, value in flat.items() if value is not None}
-
-
-__all__ = ["markdown", "write_report"]
+__all__ = ["write_report"]

@@ -51,7 +51,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
     header += ["95 % of the mean"] * bounds
     header += ["mean by seed"] * (returns and seeds)
     header += [] if target is None else [f"at least {target:g}"]
-    checked = any(entry.get("checks") for entry in finished)
+    checked = target is not None and any(entry.get("checks") for entry in finished)
     header += ["held at three checks"] * checked
     header += ["return (best)"] * (not returns)
     imagined = any(entry.get("imagination") for entry in finished)

@@ -79,6 +79,7 @@ INSTEAD = {
     "--from": "load_world_model or load_policy",
     "--episodes": "dataset.episodes=N",
     "--steps": "training.num_epochs=N",
+    "--eval-every": "mbrl eval outputs/NAME",
 }
 """Options of ``mbrl train`` that the homework says otherwise."""
 

@@ -53,6 +53,17 @@ def train(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Use only the first so many of the data, per task.")
     ] = None,
+    eval_every: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Test it on fresh random placements whenever so many environment steps were taken "
+            "(without --steps: updates) and write the curve; 0 for never.",
+        ),
+    ] = 0,
+    eval_episodes: Annotated[
+        int, typer.Option(min=1, help="Episodes of each of these tests, played at once.")
+    ] = 20,
     seed: Annotated[
         int | None,
         typer.Option(help="Of weights, batches and experience [default: training.seed, else 0]."),
@@ -86,7 +97,7 @@ def train(
     mbrl train simple-policy-cem --data data/bowl training.model_steps=500 planner.horizon=10
     mbrl train simple-policy-cem --data data/all --task all
     mbrl train world-models --env CarRacing-v3 --workers 2
-    mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000
+    mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000 --eval-every 500
     mbrl train simple-cem --from runs/first --data data/bowl --steps 20000
     mbrl train model_type=simple planner.type=cem exp_name=q1  (the course homework's words)
 
@@ -97,7 +108,8 @@ def train(
     """
     if "=" in method:
         given: dict[str, Any] = {"--out": out, "--env": env, "--task": task, "--from": start,
-                                 "--episodes": episodes, "--steps": steps or None}  # fmt: skip
+                                 "--episodes": episodes, "--steps": steps or None,
+                                 "--eval-every": eval_every or None}  # fmt: skip
         course.refuse(name for name, value in given.items() if value is not None)
         course.train([method, *(overrides or [])], data, seed, workers, fresh, as_json)
         return
@@ -150,6 +162,8 @@ def train(
         data=data,
         steps=steps,
         limit=episodes,
+        check_every=eval_every,
+        check_episodes=eval_episodes if eval_every else RunSpec.check_episodes,
         start=None if start is None else str(start),
     )
     from mbrl_agents.nn.sharing import joined, rank

@@ -16,6 +16,15 @@ SEEN, IMAGINED = (60, 200, 90), (220, 60, 60)
 SIDE = 64
 """Smaller images are enlarged by a whole factor; also the width of a filmstrip's labels."""
 CURVES, CURVES_PER_ROW = 8, 5
+LINE, WHITE = 14, (255, 255, 255)
+"""Pixels of a line of text, and its colour."""
+
+_UNITS = {
+    "reward": "reward of a control step",
+    "steps to go": "control steps until success",
+    "continues": "probability that the episode goes on",
+}
+"""What the curves of outcomes are measured in."""
 
 
 def panels(windows: Windows, row: int, *, imagined: bool) -> np.ndarray:
@@ -49,19 +58,30 @@ def panels(windows: Windows, row: int, *, imagined: bool) -> np.ndarray:
     return np.concatenate(columns, 1)
 
 
-def filmstrip(columns: np.ndarray, names: list[str], most: int = 16) -> np.ndarray:
+def filmstrip(
+    columns: np.ndarray, names: list[str], most: int = 16, *, context: int = 0
+) -> np.ndarray:
     """At most ``most`` frames of `panels` side by side, with the rows' names before them.
+
+    Above each frame stands its control step: 1 is the first that comes after ``context``
+    observations, which the model was shown; the last of those is 0.
 
     Returns:
         An image ``(height, width, 3)`` uint8.
     """
-    chosen = columns[evenly(len(columns), most)]
+    at = evenly(len(columns), most)
+    chosen = columns[at]
     strip = np.concatenate([np.concatenate(list(column), 0) for column in chosen], 1)
-    label = Image.new("RGB", (SIDE, strip.shape[0]))
+    drawn = Image.new("RGB", (SIDE + strip.shape[1], LINE + strip.shape[0]))
+    drawn.paste(Image.fromarray(strip), (SIDE, LINE))
+    pen = ImageDraw.Draw(drawn)
+    pen.text((4, 1), "step", fill=WHITE)
+    for place, step in enumerate(np.asarray(at).tolist()):
+        pen.text((SIDE + place * chosen.shape[3] + 4, 1), str(step - context + 1), fill=WHITE)
     for row in range(chosen.shape[1]):
-        place = (4, row * chosen.shape[2] + 4)
-        ImageDraw.Draw(label).text(place, names[row % len(names)], fill=(255, 255, 255))
-    return np.concatenate([np.asarray(label), strip], 1)
+        place = LINE + row * chosen.shape[2] + 4
+        pen.text((4, place), names[row % len(names)], fill=WHITE)
+    return np.asarray(drawn)
 
 
 def side_by_side(columns: np.ndarray) -> np.ndarray:
@@ -108,6 +128,7 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
         axis.plot(steps, guess, label="imagined", color="tab:red")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("imagined control steps", fontsize=8)
+        axis.set_ylabel(_UNITS.get(name, "as the environment observes it"), fontsize=8)
     # Vectors come last, and the range is theirs.
     axes.flat[len(curves) - 1 if windows.bounds else 0].legend(fontsize=8)
     figure.tight_layout()

@@ -158,7 +158,8 @@ def _write_window(out: Path, name: str, windows: Windows, row: int) -> Shown:
         return shown
     for tag, word in ((name, "imagined"), (f"{name}-reconstruction", "reconstructed")):
         columns = panels(windows, row, imagined=word == "imagined")
-        strip, frames = filmstrip(columns, ["recorded", word, "error"]), side_by_side(columns)
+        strip = filmstrip(columns, ["recorded", word, "error"], context=windows.context)
+        frames = side_by_side(columns)
         with atomic(out / f"{tag}.png") as temporary:
             Image.fromarray(strip).save(temporary, "PNG")
         suffix = ".mp4" if can_write_mp4() else ".gif"

@@ -151,7 +151,8 @@ def _model_on_held_out(finished: Finished) -> Numbers:
         for name, row in (("good", int(np.nanargmin(errors))), ("bad", int(np.nanargmax(errors)))):
             columns = panels(windows, row, imagined=False)
             strips[name] = f"reconstruction-{name}.png"
-            shown = filmstrip(columns, ["recorded", "decoded", "error"], most=8)
+            names = ["recorded", "decoded", "error"]
+            shown = filmstrip(columns, names, most=8, context=windows.context)
             _write_png(finished.folder / FOLDER / strips[name], shown)
     return {
         "held_out": bool(held),

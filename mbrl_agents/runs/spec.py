@@ -30,8 +30,8 @@ class RunSpec:
         limit: use only the first so many episodes of ``data``, of each task where ``env_kwargs``
             leave it to each reset (``task`` None or a list).
         data_episodes: how many of ``data`` the run uses; `train_run` counts them.
-        check_every: environment steps between checks, see `mbrl_agents.evaluation.checks`; 0 for
-            none.
+        check_every: environment steps between checks, see `mbrl_agents.evaluation.checks`, or
+            updates where ``steps`` is 0; 0 for none.
         check_episodes: episodes of each check.
         start: folder of the run whose weights this one goes on from; None for fresh weights.
     """

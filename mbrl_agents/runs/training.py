@@ -25,7 +25,15 @@ from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.locks import locked
 from mbrl_agents.data.parallel import make_env
-from mbrl_agents.evaluation.checks import Checks
+from mbrl_agents.evaluation.check_plots import STEPS, UPDATES, write_checks
+from mbrl_agents.evaluation.checks import (
+    CHECKS_FILE,
+    FIT_CHECKS_FILE,
+    Checks,
+    CheckSeries,
+    FitChecks,
+    read_checks,
+)
 from mbrl_agents.evaluation.imagination_files import FOLDER as IMAGINATION_FOLDER
 from mbrl_agents.evaluation.imagination_files import try_to_show_imagination
 from mbrl_agents.evaluation.learning_curve import LearningCurve
@@ -176,6 +184,7 @@ def _train_run(
             told = clock.wrap(progress)
             curve = LearningCurve(folder, clock.now)
             callbacks = [_callback(told, spec.steps), curve, *_checks(spec, folder)]
+            fit_checks = _fit_checks(spec, folder)
             work = Work(
                 recipe,
                 spec,
@@ -188,6 +197,7 @@ def _train_run(
                 workers=workers,
                 engine=engine,
                 device=device,
+                fit_checks=fit_checks,
             )
             agent, found = resolve(recipe.train)(work)
         agent.logger.close()
@@ -205,6 +215,7 @@ def _train_run(
         try_to_show_imagination(agent, folder, episodes)
     if not spec.steps:
         remove_experience(folder)
+    _draw_checks(folder, spec.method)
     return info
 
 
@@ -219,12 +230,30 @@ def _checks(spec: RunSpec, folder: Path) -> list[Checks]:
     """The callback that tests while own experience is gathered, where the run asks for it."""
     if not (spec.steps and spec.check_every):
         return []
+    return [Checks(_series(spec, folder / CHECKS_FILE))]
 
+
+def _fit_checks(spec: RunSpec, folder: Path) -> FitChecks | None:
+    """What tests while recorded episodes are fitted, where the run does nothing else."""
+    if spec.steps or not spec.check_every or rank():
+        return None
+    return FitChecks(_series(spec, folder / FIT_CHECKS_FILE))
+
+
+def _draw_checks(folder: Path, name: str) -> None:
+    """``checks.png`` and ``fit_checks.png`` beside the files that hold these figures."""
+    for file, axis in ((CHECKS_FILE, STEPS), (FIT_CHECKS_FILE, UPDATES)):
+        path = folder / file
+        if path.is_file():
+            write_checks(path.with_suffix(".png"), {name: [read_checks(path)]}, axis=axis)
+
+
+def _series(spec: RunSpec, file: Path) -> CheckSeries:
     def make() -> Any:
         return make_env(spec.env_id, spec.env_kwargs)
 
     every, episodes = spec.check_every, spec.check_episodes
-    return [Checks(folder, make, every=every, episodes=episodes, seed=spec.seed)]
+    return CheckSeries(file, make, every=every, episodes=episodes, seed=spec.seed)
 
 
 def _with_start(info: RunInfo) -> RunInfo:
@@ -284,7 +313,8 @@ def _callback(progress: Progress, total: int) -> Any:
 
 def _forget(folder: Path) -> None:
     """Remove a run's own files; anything else in the folder stays."""
-    for pattern in ("*.safetensors", "*.json", "*.yaml", "*.csv", "*.zip", "events.out.tfevents.*"):
+    own = ("*.safetensors", "*.json", "*.yaml", "*.csv", "*.zip", "*checks.png")
+    for pattern in (*own, "events.out.tfevents.*"):
         for path in folder.glob(pattern):
             path.unlink()
     shutil.rmtree(folder / IMAGINATION_FOLDER, ignore_errors=True)

@@ -15,6 +15,7 @@ from mbrl_agents.agents.agent import Agent
 from mbrl_agents.agents.baseline_files import save_baseline
 from mbrl_agents.agents.space_codec import encode_space
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.evaluation.checks import FitChecks
 from mbrl_agents.evaluation.learning_curve import ActedCurve
 from mbrl_agents.names import resolve
 from mbrl_agents.protocols import ActingPhase
@@ -41,6 +42,7 @@ class Work:
         clock: seconds of training so far.
         workers, engine: for phases that act in environments of their own, see `Agent.fit`.
         device: torch device; "auto" is a GPU where there is one.
+        fit_checks: tests while episodes are fitted; None for none.
     """
 
     recipe: Method
@@ -54,6 +56,7 @@ class Work:
     workers: int = 0
     engine: str = "local"
     device: str = "auto"
+    fit_checks: FitChecks | None = None
 
     def make(self, **arguments: Any) -> Any:
         """The untrained agent, logging into the folder."""
@@ -86,11 +89,13 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
         agent.fit(
             work.episodes,
             folder=work.folder,
-            progress=_acted(work, agent),
+            progress=_watched(work, agent),
             overrides=names,
             workers=work.workers,
             engine=work.engine,
         )
+        if work.fit_checks is not None:
+            work.fit_checks.series.close()
     if steps:
         agent.learn(steps, callback=work.callbacks, folder=work.folder)
         agent.save_run(work.folder, names)
@@ -102,8 +107,11 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
     }
 
 
-def _acted(work: Work, agent: Agent) -> Progress:
-    """The progress of a fit, which also records what acting phases meet as a learning curve."""
+def _watched(work: Work, agent: Agent) -> Progress:
+    """The progress of a fit, which also tests the agent where the run asks for it.
+
+    What acting phases meet it records as a learning curve.
+    """
     acting = {p.name: p for p in agent.algorithm.phases if isinstance(p, ActingPhase)}
     curve = ActedCurve(work.folder, work.clock)
 
@@ -111,6 +119,9 @@ def _acted(work: Work, agent: Agent) -> Progress:
         if phase in acting and "train/return" in metrics:
             steps = sum(one.env_steps for one in acting.values())
             curve.add(steps, metrics["train/return"], metrics.get("train/length", 0.0))
+        if work.fit_checks is not None and agent.trainer is not None:
+            updates = sum(count for count, _ in agent.trainer.work.values())
+            work.fit_checks.at(agent, updates)
         work.progress(phase, done, total, metrics)
 
     return tell

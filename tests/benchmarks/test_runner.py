@@ -121,23 +121,34 @@ def test_a_whole_benchmark(tmp_path: Path, request: pytest.FixtureRequest) -> No
 
 
 def _check_tensorboard(folder: Path) -> None:
+    """A run for each trained model, and beneath a shared one a run for each row's test."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert {p.name for p in folder.iterdir()} == {
-        f"{name}-seed0-task0"
-        for name in ("random", "expert", "simple-policy-cem", "simple-policy", "sb3-ppo")
-    }
-    for run_folder in folder.iterdir():
+    shared = "simple-policy-cem-seed0-task0"
+    alone = {f"{name}-seed0-task0" for name in ("random", "expert", "sb3-ppo")}
+    assert {p.name for p in folder.iterdir()} == {shared, *alone}
+    tested = [folder / shared / name for name in ("simple-policy-cem", "simple-policy")]
+    assert {p for p in (folder / shared).iterdir() if p.is_dir()} == set(tested)
+
+    def tags(run: Path) -> set[str]:
+        events = EventAccumulator(str(run))
+        events.Reload()
+        return set(events.Tags()["scalars"])
+
+    for run_folder in [*tested, *(folder / name for name in alone)]:
         events = EventAccumulator(str(run_folder))
         events.Reload()
-        tags = set(events.Tags()["scalars"])
-        assert {"eval/success_rate", "eval/mean_reward"} <= tags, run_folder
+        assert {"eval/success_rate", "eval/mean_reward"} <= tags(run_folder), run_folder
         assert "_hparams_/session_start_info" in events.summary_metadata, run_folder
-        if run_folder.name.startswith("sb3"):
-            assert {"rollout/ep_rew_mean", "rollout/success_rate", "time/fps"} <= tags
-            assert "rollout/episode_return" in tags
-        if run_folder.name.startswith("simple"):
-            assert any(tag.startswith("train/") for tag in tags)
+    assert {
+        "rollout/ep_rew_mean",
+        "rollout/success_rate",
+        "time/fps",
+        "rollout/episode_return",
+    } <= (tags(folder / "sb3-ppo-seed0-task0"))
+    trained = tags(folder / shared)
+    assert any(tag.startswith("train/") for tag in trained)
+    assert "eval/success_rate" not in trained
 
 
 def test_a_failing_row_costs_no_other(tmp_path: Path) -> None:

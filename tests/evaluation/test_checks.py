@@ -6,15 +6,19 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from typer.testing import CliRunner
 
+from mbrl_agents.cli.main import app
 from mbrl_agents.evaluation.checks import (
     CHECKS_FILE,
+    FIT_CHECKS_FILE,
     CheckPoint,
     Checks,
+    CheckSeries,
     held_at,
     held_at_the_end,
+    play_at_once,
     read_checks,
-    returns_of,
 )
 
 
@@ -26,12 +30,15 @@ class Countdown(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.left = int(self.np_random.integers(1, 8))
-        self.begun = seed
+        self.length = self.left
         return np.array([self.left], np.float32), {}
 
     def step(self, action):
         self.left -= 1
-        return np.array([self.left], np.float32), float(action), self.left == 0, False, {}
+        end = self.left == 0
+        # Odd lengths know of success, which is to be quick; a step before the end knows nothing.
+        info = {"is_success": end and self.length < 4} if self.length % 2 else {}
+        return np.array([self.left], np.float32), float(action), end, False, info
 
 
 class Always:
@@ -48,12 +55,14 @@ class Always:
 
 def test_returns_are_of_one_whole_episode_each():
     envs, model = [Countdown() for _ in range(5)], Always()
-    found = returns_of(model, envs, [1, 2, 3, 4, 5])
+    found = play_at_once(model, envs, [1, 2, 3, 4, 5])
     lengths = []
     for seed in range(1, 6):
         env = Countdown()
         lengths.append(float(env.reset(seed=seed)[0][0]))
-    assert found.tolist() == [2 * length for length in lengths]
+    assert found.lengths.tolist() == lengths
+    assert found.returns.tolist() == [2 * length for length in lengths]
+    assert found.successes == [length < 4 if length % 2 else None for length in lengths]
     assert model.starts[0] == [True] * 5
     assert not any(map(any, model.starts[1:]))
 
@@ -89,19 +98,57 @@ def test_a_trained_run_has_them_and_they_change_nothing(tmp_path):
         runs[name] = (tmp_path / name / "learner.safetensors").read_bytes()
     assert runs["with"] == runs["without"]
     found = read_checks(tmp_path / "with" / CHECKS_FILE)
-    assert [(p.env_steps, p.episodes) for p in found] == [(25, 3), (50, 3)]
+    assert [(p.step, p.episodes) for p in found] == [(25, 3), (50, 3)]
     assert not (tmp_path / "without" / CHECKS_FILE).exists()
 
 
 def test_checks_after_a_checkpoint_are_dropped_when_training_goes_on(tmp_path):
     lines = ["env_steps,episodes,mean,std,least", "100,2,1.5,0.5,1.0", "200,2,2.5,0.5,2.0", "30"]
     (tmp_path / CHECKS_FILE).write_text("\n".join(lines))
-    assert [p.env_steps for p in read_checks(tmp_path / CHECKS_FILE)] == [100, 200]
-    callback = Checks(tmp_path, Countdown, every=100, episodes=2, seed=0)
+    assert [p.step for p in read_checks(tmp_path / CHECKS_FILE)] == [100, 200]
+    series = CheckSeries(tmp_path / CHECKS_FILE, Countdown, every=100, episodes=2, seed=0)
+    callback = Checks(series)
     callback.num_timesteps = 150
     callback._on_training_start()
-    assert [p.env_steps for p in read_checks(tmp_path / CHECKS_FILE)] == [100]
-    assert callback.done == 1
+    assert [p.step for p in read_checks(tmp_path / CHECKS_FILE)] == [100]
+    assert series.done == 1
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    series = CheckSeries(tmp_path / CHECKS_FILE, Countdown, every=10, episodes=3, seed=0)
+    series.begin(0)
+    assert series.play(Always(), 9) is None
+    played = [series.play(Always(), step) for step in (12, 20)]
+    assert series.play(Always(), 25) is None
+    series.close()
+    assert read_checks(tmp_path / CHECKS_FILE) == played
+    assert [point.step for point in played] == [12, 20]
+    assert played[0].mean != played[1].mean  # other initial states
+    assert all(point.mean == 2 * point.length for point in played)
+
+
+def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
+    def run(*command: str) -> None:
+        result = CliRunner().invoke(app, [str(word) for word in command])
+        assert result.exit_code == 0, result.output
+
+    data = tmp_path / "data"
+    run("collect", data, "--env", "toy_reach:ToyReach-v0", "--episodes", "4", "--source", "expert")
+    weights = {}
+    for name, every in (("with", 40), ("without", 0)):
+        run(
+            "train", "simple-policy", "--data", data, "--out", tmp_path / name,
+            "--eval-every", every, "--eval-episodes", 2, "training.model_steps=40",
+            "training.policy_steps=40", "training.log_every=20", "world_model.hidden=[16]",
+            "policy.hidden=[16]",
+        )  # fmt: skip
+        weights[name] = (tmp_path / name / "policy.safetensors").read_bytes()
+    assert weights["with"] == weights["without"]
+    found = read_checks(tmp_path / "with" / FIT_CHECKS_FILE)
+    assert [(p.step, p.episodes) for p in found[:2]] == [(40, 2), (80, 2)]
+    assert all(p.successes is not None for p in found)
+    assert (tmp_path / "with" / "fit_checks.png").stat().st_size > 1000
+    assert not (tmp_path / "without" / FIT_CHECKS_FILE).exists()
 
 
 def test_another_file_is_refused(tmp_path):

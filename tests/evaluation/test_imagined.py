@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from mbrl_agents.data.episode import Episode
+from mbrl_agents.evaluation.filmstrips import LINE
 from mbrl_agents.evaluation.imagination_files import show_imagination, try_to_show_imagination
 from mbrl_agents.evaluation.imagined import describe, imagine_windows, summarise_windows
 from mbrl_agents.protocols import Batch, Rollout
@@ -193,7 +194,7 @@ def test_files_of_a_run_that_was_fitted(tmp_path):
     assert set(names) == {"best", "worst", "best-reconstruction", "worst-reconstruction"}
     for name in names:
         image = Image.open(out / f"{name}.png")
-        assert image.size == (64 + 16 * 64, 3 * 64)
+        assert image.size == (64 + 16 * 64, LINE + 3 * 64)
     assert (out / "worst-curves.png").is_file()
     stored = json.loads((out / "metrics.json").read_text())
     assert stored == json.loads(json.dumps(summary))
@@ -209,11 +210,15 @@ def test_files_of_a_run_that_was_fitted(tmp_path):
 
 def test_edges_tell_what_was_seen_from_what_was_imagined(tmp_path):
     show_imagination(Agent(Sums()), tmp_path, many(2), context=4, horizon=20)
-    strip = np.asarray(Image.open(tmp_path / "imagination" / "best.png"))[64]
+    picture = np.asarray(Image.open(tmp_path / "imagination" / "best.png"))
+    strip = picture[LINE + 64]
+    numbers = picture[:LINE, 64:].reshape(LINE, 16, 64, 3)
+    assert numbers.any(axis=(0, 2, 3)).all()  # each frame's step stands above it
+    assert len({column.tobytes() for column in numbers.swapaxes(0, 1)}) == 16
     edges = [tuple(map(int, strip[64 + 64 * i])) for i in range(16)]
     assert edges[0] == (60, 200, 90)
     assert edges[-1] == (220, 60, 60)
-    strip = np.asarray(Image.open(tmp_path / "imagination" / "best-reconstruction.png"))[64]
+    strip = np.asarray(Image.open(tmp_path / "imagination" / "best-reconstruction.png"))[LINE + 64]
     assert tuple(map(int, strip[-1])) == (60, 200, 90)
 
 
