@@ -32,6 +32,7 @@ from .scenes import Scenes
 from .settled import SETTLE_ACTION
 from .simulation import Simulation
 from .suites import get_suite
+from .task_codes import code_space, task_codes
 
 
 class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):
@@ -45,7 +46,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     opening (m); with ``obs="pose"`` followed by position (m) and quaternion (xyzw) of each object
     of interest, and beside it ``joints`` (rad, m) where fixtures among them have any.  With
     ``obs="image"``: ``image`` (H, W, 3) uint8, ``wrist`` when that camera is listed, and the
-    robot's pose.  With several tasks also ``task``, one-hot over the suite's.
+    robot's pose.  With several tasks also ``task``, see ``task_code``.
 
     ``terminated`` is success.  Time-out is a wrapper's: ``gymnasium.make`` adds it from the
     suite's limit or its ``max_episode_steps`` keyword.  ``info["is_success"]`` is there at reset
@@ -83,6 +84,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         one_hot_task: whether ``task`` is observed.  None: where there are several.  Given, the
             observation space is the same whatever ``task`` is, ``obs="pose"`` padded with zeros to
             the suite's most objects of interest: what learned all tasks can act in any one.
+        task_code: how ``task`` says it: "one_hot" over the suite's, "characters" of the task's
+            sentence, or "t5", that language model's features of it, see `task_codes.task_codes`.
         disturbance: None; the name of a preset, such as "heavy", or a mapping of kinds and sizes,
             such as ``{"object_mass": 2.0}``, see `disturbances.Disturbance`.
         randomise: None; the name of a preset, such as "looks", or a mapping of kinds and sizes,
@@ -94,10 +97,11 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
 
     Raises:
         ValueError: for an unknown suite, task, obs, reward, init, assets, camera, fixtures,
-            contact rule, rendering, image convention, robot state, disturbance or randomisation;
-            the message lists the valid ones.  Also for randomised placements with
+            contact rule, rendering, image convention, robot state, task code, disturbance or
+            randomisation; the message lists the valid ones.  Also for randomised placements with
             ``init="benchmark"``, whose placements are given.
-        RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with.
+        RuntimeError: for ``contact_rule="reference"`` with a MuJoCo it was not tested with, and for
+            ``task_code="t5"`` without T5's weights.
         FileNotFoundError: when official assets are asked for and a file is missing.
     """
 
@@ -132,6 +136,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         image_convention: str = "upright",
         robot_state: str = "pose7",
         one_hot_task: bool | None = None,
+        task_code: str = "one_hot",
         disturbance: str | Mapping[str, Any] | None = None,
         randomise: str | Mapping[str, Any] | None = None,
     ) -> None:
@@ -145,6 +150,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             rendering=rendering,
             image_convention=image_convention,
             robot_state=robot_state,
+            task_code=task_code,
             render_mode=render_mode,
             cameras=cameras,
         )
@@ -155,7 +161,9 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             )
         self._choices = self._suite.task_indices(task)
         several = task is None or isinstance(task, list | tuple)
-        self._one_hot = several if one_hot_task is None else one_hot_task
+        self._codes: NDArray[np.float32] | None = None
+        if several if one_hot_task is None else one_hot_task:
+            self._codes = task_codes(task_code, [t.replace("_", " ") for t in self.task_names])
         self._obs, self._init = obs, init
         self._reward, self._reward_name = make_reward(reward), reward
         self._cameras, self._image_size = tuple(cameras), image_size
@@ -202,7 +210,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             joints=max(t.joints for t in described),
             cameras=len(self._cameras),
             image_size=image_size,
-            tasks=len(self.task_names) if self._one_hot else None,
+            task=None if self._codes is None else code_space(task_code, self._codes.shape[1]),
             robot_state=robot_state,
         )
         (self._pose_size,) = self.observation_space["pose"].shape or ()
@@ -380,7 +388,6 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             for camera in self._cameras:
                 image = self._scenes.renderer(self._task, self._image_size).render(camera)
                 result[CAMERAS[camera]] = in_convention(image, self.image_convention)
-        if self._one_hot:
-            result["task"] = np.zeros(len(self.task_names), dtype=np.float32)
-            result["task"][self._task] = 1.0
+        if self._codes is not None:
+            result["task"] = self._codes[self._task].copy()
         return result

@@ -9,6 +9,7 @@ from .fixtures import FIXTURES
 from .observation import CAMERAS, IMAGE_CONVENTIONS, OBSERVATIONS, ROBOT_STATES
 from .rendering import RENDERINGS
 from .reward import REWARDS
+from .task_codes import TASK_CODES
 
 INITS = ("random", "benchmark")
 """The values of the ``init`` keyword."""
@@ -23,6 +24,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "rendering": RENDERINGS,
     "image_convention": IMAGE_CONVENTIONS,
     "robot_state": tuple(ROBOT_STATES),
+    "task_code": TASK_CODES,
     "render_mode": RENDER_MODES,
 }
 """The values of each such keyword, but for those with a module of their own."""

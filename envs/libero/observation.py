@@ -138,7 +138,7 @@ def observation_space(
     joints: int,
     cameras: int,
     image_size: int,
-    tasks: int | None,
+    task: spaces.Box | None,
     robot_state: str = "pose7",
 ) -> spaces.Dict:
     """The flat Dict space of an ``obs`` keyword.
@@ -150,7 +150,7 @@ def observation_space(
             any, as a stove's pose says nothing of its knob.
         cameras: 1 for the scene's camera, 2 with the wrist's.
         image_size: side of the square images.
-        tasks: size of the one-hot ``task`` entry, or None where it is not observed.
+        task: the ``task`` entry (`task_codes.code_space`), or None where it is not observed.
         robot_state: one of ``ROBOT_STATES``.
 
     Raises:
@@ -175,6 +175,6 @@ def observation_space(
         entries["image"] = image
         if cameras == 2:
             entries["wrist"] = image
-    if tasks is not None:
-        entries["task"] = spaces.Box(0.0, 1.0, (tasks,), dtype=np.float32)
+    if task is not None:
+        entries["task"] = task
     return spaces.Dict(entries)

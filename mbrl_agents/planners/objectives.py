@@ -18,7 +18,9 @@ class ReturnObjectiveConfig:
     Attributes:
         discount: per control step.
         terminal_value: whether the model's value at the horizon's end counts.
-        disagreement: penalty per unit of the rollout's mean disagreement.
+        disagreement: penalty per unit of the rollout's mean disagreement.  A negative one is a
+            bonus, which leads to what the model does not know yet (Plan2Explore, Sekar et al.
+            2020): for gathering experience, not for tests.
     """
 
     discount: float = 0.99
@@ -63,7 +65,8 @@ class ProgressObjectiveConfig:
     Attributes:
         mode: which imagined states count: "end" the last, "best" the one from which success is
             reached soonest, "mean" all of them.
-        disagreement: penalty in control steps per unit of the rollout's mean disagreement.
+        disagreement: penalty in control steps per unit of the rollout's mean disagreement; a
+            negative one is a bonus, as in `ReturnObjectiveConfig`.
         reward: control steps per unit of the rollout's mean predicted reward; gives a slope where
             steps to go has none.
         cumulative: whether each step counts by the sum of the rewards up to it, as fits a reward

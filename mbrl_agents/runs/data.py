@@ -15,7 +15,7 @@ from mbrl_agents.data.dataset import read_episodes, read_infos
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.data.formats import as_folder
 from mbrl_agents.runs.spec import RunInfo
-from mbrl_agents.runs.tasks import ALL_TASKS, as_observed, several_tasks
+from mbrl_agents.runs.tasks import ALL_TASKS, CODE, ONE_HOT_CODE, as_observed, several_tasks
 
 Tasks = int | str | Sequence[int | str] | None
 """What an environment's ``task`` says: one task (index or name), a list, or None for all."""
@@ -138,7 +138,9 @@ def read_run_episodes(
         # No more is read than is needed; an empty folder is refused by the reader.
         read = read_episodes(folder, numbers[-1] + 1 if numbers else None)
         episodes += [read[number] for number in numbers]
-    return episodes if observation_space is None else as_observed(episodes, observation_space)
+    if observation_space is None:
+        return episodes
+    return as_observed(episodes, observation_space, env_kwargs.get(CODE, ONE_HOT_CODE))
 
 
 def fresh_episodes(run: str | Path, info: RunInfo, count: int, seed: int = 0) -> list[Episode]:

@@ -1,9 +1,9 @@
 """One run on several tasks: what its episodes and its tests need beside a specialist's.
 
-Such a run's environment draws a task at each reset (``task`` None or a list) and observes it
-one-hot under the key ``task``.  Episodes are recorded task by task, in environments that have one
-task each and so do not observe it; a test goes through the tasks one at a time as well, because
-official initial states are numbered within a task.
+Such a run's environment draws a task at each reset (``task`` None or a list) and observes it under
+the key ``task``, one-hot or by its sentence.  Episodes are recorded task by task, in environments
+that have one task each and so do not observe it; a test goes through the tasks one at a time as
+well, because official initial states are numbered within a task.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ ALL_TASKS = "all"
 
 ONE_HOT = "one_hot_task"
 """Keyword of an environment that shows the ``task`` entry where the task is fixed too."""
+
+CODE, ONE_HOT_CODE = "task_code", "one_hot"
+"""Keyword that says how the entry tells the task, and what it is without."""
 
 TASK, POSE, JOINTS = "task", "pose", "joints"
 """Keys of observations; an environment's keyword is called ``task`` too."""
@@ -68,11 +71,14 @@ def tasks_of(env_id: str, env_kwargs: Mapping[str, Any]) -> list[int | str] | No
     return None if names is None else list(range(len(names)))
 
 
-def as_observed(episodes: Sequence[Episode], space: spaces.Space) -> list[Episode]:
+def as_observed(
+    episodes: Sequence[Episode], space: spaces.Space, code: str = ONE_HOT_CODE
+) -> list[Episode]:
     """Episodes of single tasks as an environment with the observation space ``space`` shows them.
 
-    Where the space has a one-hot ``task`` and an episode does not, it is made of the episode's
-    ``info["task"]``, ``(T + 1, tasks)`` float32; where only the episode has one, it is left out.
+    Where the space has a ``task`` and an episode does not, or another one, it is made of the
+    episode's ``info["task"]``, ``(T + 1, tasks)`` float32, or by another code than the one-hot of
+    its ``info["task_name"]``; where only the episode has one, it is left out.
     ``joints`` that only some tasks have are zeros for the others.  Poses are padded with zeros to
     the space's size, as the environment pads them, or such zeros are cut off.  Everything else
     stays the arrays that it was.
@@ -83,13 +89,16 @@ def as_observed(episodes: Sequence[Episode], space: spaces.Space) -> list[Episod
     """
     if not isinstance(space, spaces.Dict):
         return list(episodes)
-    return [_as_observed(number, episode, space) for number, episode in enumerate(episodes)]
+    return [_as_observed(number, episode, space, code) for number, episode in enumerate(episodes)]
 
 
-def _as_observed(number: int, episode: Episode, space: spaces.Dict) -> Episode:
+def _as_observed(number: int, episode: Episode, space: spaces.Dict, code: str) -> Episode:
     seen = dict(episode.observations)
     if TASK in space.spaces:
-        if TASK not in seen and (count := _vector_size(space, TASK)):
+        count = _vector_size(space, TASK)
+        if count and code != ONE_HOT_CODE:
+            seen[TASK] = _sentence(number, episode, count, code)
+        elif TASK not in seen and count:
             seen[TASK] = _one_hot(number, episode, count)
     else:
         seen.pop(TASK, None)
@@ -127,6 +136,19 @@ def _one_hot(number: int, episode: Episode, count: int) -> np.ndarray:
     rows = np.zeros((len(episode) + 1, count), dtype=np.float32)
     rows[:, task] = 1.0
     return rows
+
+
+def _sentence(number: int, episode: Episode, size: int, code: str) -> np.ndarray:
+    from mbrl_agents.envs.libero.task_codes import encode_sentence
+
+    name = episode.info.get("task_name")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"recorded episode {number} does not say its task in words, which task_code={code!r} "
+            "reads: record it with `mbrl collect`, or convert it with `mbrl data convert`"
+        )
+    one = encode_sentence(code, name.replace("_", " "), size)
+    return np.repeat(one[None], len(episode) + 1, 0)
 
 
 def _resized(pose: np.ndarray, size: int) -> np.ndarray:

@@ -52,6 +52,18 @@ def test_progress_pays_for_disagreement_and_reward():
     assert ProgressObjective(paid).score(rollout()).item() == pytest.approx(expected + 5.0)
 
 
+@pytest.mark.parametrize(
+    ("objective", "config"),
+    [(ProgressObjective, ProgressObjectiveConfig), (ReturnObjective, ReturnObjectiveConfig)],
+)
+def test_a_negative_penalty_is_a_bonus_for_what_the_model_does_not_know(objective, config):
+    known = rollout(disagreement=torch.zeros(1, 3))
+    for weight in (5.0, -5.0):
+        scored = objective(config(disagreement=weight))
+        gain = scored.score(rollout()).item() - scored.score(known).item()
+        assert gain == pytest.approx(-weight * 1.0)
+
+
 def test_cumulative_rewards_count_from_the_step_they_are_earned_on():
     config = ProgressObjectiveConfig(disagreement=0.0, reward=3.0, cumulative=True)
     # Rewards 1 and 2, then nothing after a predicted end: sums 1, 3 and 3.
