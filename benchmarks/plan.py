@@ -226,7 +226,7 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
     if recipe.searches and row.steps == 0:
         # What only the search reads is given again at evaluation, so changing it trains nothing.
         unread = SEARCH
-        overrides = [o for o in overrides if o.split(".")[0] not in unread]
+        overrides = [o for o in overrides if o.partition("=")[0].split(".")[0] not in unread]
     spec = {
         "method": row.method,
         "env_id": place.env,

@@ -28,6 +28,8 @@ class GridImages(gymnasium.Wrapper, RecordConstructorArgs):
         tile: side of a cell in pixels.
     """
 
+    knows_success = True
+
     def __init__(self, env: gymnasium.Env, *, view: str, tile: int) -> None:
         RecordConstructorArgs.__init__(self, view=view, tile=tile)
         gymnasium.Wrapper.__init__(self, env)

@@ -58,6 +58,8 @@ class Reach(ImageTask):
         size, blank, render_mode: see `ImageTask`.
     """
 
+    knows_success = True
+
     def __init__(
         self, size: int = 64, *, blank: bool = False, render_mode: str | None = None
     ) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from mbrl_agents.errors import UsageError
 from mbrl_agents.names import did_you_mean, lookup, resolve
-from mbrl_agents.registry import METHODS, Method
+from mbrl_agents.registry import METHODS, OBJECTIVES, PLANNERS, Method
 from mbrl_agents.yaml_text import check_yaml, dotlist, parse_yaml
 
 PRESETS_FILE = "presets.yaml"
@@ -19,8 +20,14 @@ PRESETS_FILE = "presets.yaml"
 SEARCH = ("planner", "objective")
 """Sections of a method's settings that its search alone reads: no weights depend on them."""
 
+NAME = "name"
+"""``planner.name`` and ``objective.name`` choose these parts; the rest are their settings."""
 
-class ConfigError(ValueError):
+OBJECTIVE_OF_A_PLANNER = "return"
+"""Of a planner that is put on a method which acts by itself."""
+
+
+class ConfigError(UsageError):
     """A key that does not exist or a value that does not fit; the message says what would."""
 
 
@@ -32,10 +39,12 @@ class MethodConfig:
         method: name in the registry.
         sections: configs by section, such as ``world_model``, ``planner`` and ``training``; each
             is an attribute as well.
+        search: names of the planner and the objective; empty for one that acts by itself.
     """
 
     method: str
     sections: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    search: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name in self.sections:
@@ -48,8 +57,11 @@ class MethodConfig:
         return int(self.sections["training"].seed) if "training" in self.sections else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dict."""
+        """Plain nested dict; a planner or objective that is not the method's own has a ``name``."""
         tree = {name: dataclasses.asdict(value) for name, value in self.sections.items()}
+        for part, name in self.search.items():
+            if METHODS[self.method].search.get(part) != name:
+                tree[part] = {NAME: name, **tree[part]}
         return {"method": self.method, **_plain(tree)}
 
     def to_yaml(self) -> str:
@@ -60,30 +72,109 @@ class MethodConfig:
 
 
 def resolve_config(
-    method: str, overrides: Sequence[str] | Mapping[str, Any] | None = None
+    method: str,
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    *,
+    success: bool = True,
 ) -> MethodConfig:
     """The settings of ``method``: defaults, its presets, presets asked for, then overrides.
 
     Args:
         method: see `mbrl_agents.methods`.
         overrides: ``["planner.horizon=10", ...]`` or a dict, nested or with dotted keys;
-            ``preset=NAME`` takes over a preset of the method's algorithm.
+            ``preset=NAME`` takes over a preset of the method's algorithm, ``planner.name=NAME`` and
+            ``objective.name=NAME`` (or ``planner=NAME``) take another planner or objective.
+            Presets are written for the method's own: another begins with its class's settings.
+        success: whether the environment tells success.  Where it does not, methods whose objective
+            counts the steps to it have another (`Method.without_success`).
 
     Raises:
         ValueError: for an unknown method; `ConfigError` for a key or value that does not fit.
     """
     recipe: Method = lookup(METHODS, method, "method")
-    classes = {name: resolve(target) for name, target in recipe.configs().items()}
     given = {recipe.shortcuts.get(key, key): value for key, value in _pairs(overrides)}
+    search, fallback = _search(recipe, given, success)
+    classes = {name: resolve(target) for name, target in _configs(recipe, search).items()}
     asked = given.pop("preset", ())
     names = asked if isinstance(asked, list | tuple) else [asked]
+    own_classes = {name: resolve(target) for name, target in recipe.configs().items()}
     own: dict[str, Any] = {}
     for name in (*recipe.presets, *names):
-        own |= _preset(recipe, str(name), classes)
+        own |= _preset(recipe, str(name), own_classes)
     # A preset serves every method of an algorithm, with a planner and without.
-    own = {key: value for key, value in own.items() if key.split(".")[0] in classes}
-    where = f"method {method!r}"
-    return MethodConfig(method, _apply(classes, _tree(classes), own | given, where))
+    other = {part for part, name in search.items() if recipe.search.get(part) != name}
+    own = {k: v for k, v in own.items() if k.split(".")[0] in classes.keys() - other}
+    named = [f"{part} {search[part]!r}" for part in SEARCH if part in other]
+    where = f"method {method!r}" + (f" with {' and '.join(named)}" if named else "")
+    settings = own | fallback | given
+    try:
+        sections = _apply(classes, _tree(classes), settings, where)
+    except ConfigError as error:
+        if not fallback:
+            raise
+        raise ConfigError(
+            f"{error}; as this environment tells no success, the objective is "
+            f"{search['objective']!r} unless objective.name={recipe.search['objective']} is given"
+        ) from error
+    return MethodConfig(method, sections, search)
+
+
+def check_config(method: str, overrides: Sequence[str] | Mapping[str, Any] | None = None) -> int:
+    """Refuse settings that fit no environment, before there is one; the seed that they say.
+
+    Raises:
+        ValueError: see `resolve_config`.
+    """
+    try:
+        return resolve_config(method, overrides).seed
+    except ConfigError as error:
+        try:
+            return resolve_config(method, overrides, success=False).seed
+        except ConfigError:
+            raise error from None
+
+
+def _search(
+    recipe: Method, given: dict[str, Any], success: bool
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Names of planner and objective, which are taken out of ``given``; settings they begin with.
+
+    Raises:
+        ConfigError: for an unknown name, or an objective without a planner.
+    """
+    if recipe.kind != "agent":
+        return {}, {}
+    asked: dict[str, str] = {}
+    for part, table in zip(SEARCH, (PLANNERS, OBJECTIVES), strict=True):
+        for key in (part, f"{part}.{NAME}"):
+            if isinstance(given.get(key), str):
+                asked[part] = given.pop(key)
+                try:
+                    lookup(table, asked[part], part)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from None
+    found = {**recipe.search, **asked}
+    if found.keys() == {"planner"}:
+        found["objective"] = OBJECTIVE_OF_A_PLANNER
+    elif found.keys() == {"objective"}:
+        raise ConfigError(
+            f"method {recipe.name!r} acts by itself: an objective needs a planner beside it, as in "
+            "planner.name=cem"
+        )
+    fallback = dict(recipe.without_success)
+    if success or "objective" in asked or not fallback:
+        return found, {}
+    found["objective"] = fallback.pop(f"objective.{NAME}")
+    return found, fallback
+
+
+def _configs(recipe: Method, search: Mapping[str, str]) -> dict[str, str]:
+    """Config classes by section, as ``module:name``, with planner and objective of ``search``."""
+    found = dict(recipe.sections)
+    for part, table in zip(SEARCH, (PLANNERS, OBJECTIVES), strict=True):
+        if part in search:
+            found[part] = lookup(table, search[part], part).config
+    return found
 
 
 def presets(method: str) -> list[str]:

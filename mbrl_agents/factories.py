@@ -121,10 +121,11 @@ def _is_baseline(folder: Path) -> bool:
 
 def _baseline(folder: Path, env: Any, trust_pickle: bool, device: str = "auto") -> Any:
     """The baseline of a run folder, in its environment if one is given."""
-    from mbrl_agents.runs.loading import check_env, load_run
+    from mbrl_agents.runs.loading import check_env, load_run, warn_of_another_task
 
     model: Any = load_run(folder, device=device, trust_pickle=trust_pickle)
     if env is not None:
         check_env(folder, model, env)
+        warn_of_another_task(folder, env)
         model.set_env(env)
     return model

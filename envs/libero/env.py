@@ -264,6 +264,11 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         )
 
     @property
+    def knows_success(self) -> bool:
+        """True: ``info["is_success"]`` is at reset and every step."""
+        return True
+
+    @property
     def reward_is_change(self) -> bool:
         """Whether rewards are changes of how good a state is, rather than that itself."""
         return self._reward_name != "dense"

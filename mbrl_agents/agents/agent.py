@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from mbrl_agents.agents.base import Parts
 from mbrl_agents.agents.experience import Collector, experience_folder
+from mbrl_agents.agents.origins import origin_of, tells_success
 from mbrl_agents.agents.saving import (
     CHECKPOINT,
     LOG_FILE,
@@ -27,7 +29,8 @@ from mbrl_agents.agents.saving import (
 from mbrl_agents.agents.trained import TrainedAgent
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.env_workers import EnvFactory, rollouts_in
-from mbrl_agents.data.episode import Episode, observation_shapes, same_observations
+from mbrl_agents.data.episode import Episode, observations_told, same_observations
+from mbrl_agents.errors import UsageError
 from mbrl_agents.protocols import ActingPhase
 from mbrl_agents.registry import AgentMethod
 from mbrl_agents.training.checkpoints import load_meta
@@ -168,7 +171,7 @@ class Agent(TrainedAgent):
             raise ValueError(f"the agent in {path} was not trained: there is nothing to start from")
         same = same_observations(saved.observation_space, self.observation_space)
         if not same or saved.action_space != self.action_space:
-            seen, shown = map(observation_shapes, (saved.observation_space, self.observation_space))
+            seen, shown = map(observations_told, (saved.observation_space, self.observation_space))
             raise ValueError(
                 f"the agent in {path} saw the observations {seen} and took the actions "
                 f"{saved.action_space}; this one sees {shown} and takes {self.action_space}"
@@ -230,12 +233,13 @@ class Agent(TrainedAgent):
         if self.env is None:
             raise ValueError("learn needs an environment: call set_env first")
         if not self.fitted and any(phase.needs_labels for phase in self.algorithm.phases):
-            raise ValueError(
+            raise UsageError(
                 f"{self.config.method!r} starts from a cloned policy: fit it to demonstrations "
                 "before learning from its own experience"
             )
         run, settings = None if folder is None else Path(folder), self.settings
         n_envs = self.env.num_envs
+        self.origin = origin_of(self.env)
         self._last_obs = None
         total, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -326,7 +330,9 @@ def make_model_based(
 ) -> Agent:
     """An untrained agent; see `mbrl_agents.make_agent`."""
     parts, settings = Parts.among(overrides)
-    return Agent(resolve_config(recipe.name, settings), env, seed=seed, parts=parts, **arguments)
+    env = None if env is None else maybe_make_env(env, 0)
+    config = resolve_config(recipe.name, settings, success=tells_success(env))
+    return Agent(config, env, seed=seed, parts=parts, **arguments)
 
 
 __all__ = ["ONLINE", "Agent", "make_model_based"]

@@ -13,16 +13,20 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from stable_baselines3.common.logger import HumanOutputFormat, Logger, configure
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 
+from mbrl_agents.agents.origins import origin_of, tells_success, warn_of_another
 from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.agents.saving import SavedAgent, read_saved, write_run, zip_bytes
+from mbrl_agents.agents.suitability import check_suits
 from mbrl_agents.config import MethodConfig, resolve_config
-from mbrl_agents.data.episode import observation_shapes, same_observations
+from mbrl_agents.data.episode import observations_told, same_observations
 from mbrl_agents.data.files import atomic
+from mbrl_agents.data.observations import ObservationCodec
+from mbrl_agents.errors import UsageError
 from mbrl_agents.names import resolve
 from mbrl_agents.protocols import Algorithm, Objective, Planner
 from mbrl_agents.registry import OBJECTIVES, PLANNERS, agent_method
@@ -61,11 +65,11 @@ class Parts:
 
     @classmethod
     def among(cls, arguments: Mapping[str, Any]) -> tuple[Parts, dict[str, Any]]:
-        """Ready-made objects among arguments whose other values are settings; and the rest."""
+        """Ready-made objects among arguments whose other values are settings or names; the rest."""
         names = [
             f.name
             for f in fields(cls)
-            if arguments.get(f.name) is not None and not isinstance(arguments[f.name], Mapping)
+            if not isinstance(arguments.get(f.name), Mapping | str | None)
         ]
         rest = {key: value for key, value in arguments.items() if key not in names}
         return cls(**{name: arguments[name] for name in names}), rest
@@ -85,7 +89,8 @@ class BaseAgent(BaseAlgorithm):
         observation_space, action_space: in place of ``env``'s.
 
     Raises:
-        ValueError: for an unknown method, or spaces it cannot work on.
+        ValueError: for an unknown method.
+        UsageError: for spaces it cannot work on, or a planner that it has no policy for.
     """
 
     policy: AgentPolicy  # type: ignore[assignment]
@@ -104,7 +109,10 @@ class BaseAgent(BaseAlgorithm):
         observation_space: spaces.Space | None = None,
         action_space: spaces.Space | None = None,
     ) -> None:
-        self.config = resolve_config(method) if isinstance(method, str) else method
+        env = None if env is None else maybe_make_env(env, verbose)
+        if isinstance(method, str):
+            method = resolve_config(method, success=tells_success(env))
+        self.config = method
         self.settings: Any = self.config.training
         self.parts = parts or Parts()
         super().__init__(
@@ -121,6 +129,8 @@ class BaseAgent(BaseAlgorithm):
             if observation_space is None or action_space is None:
                 raise ValueError("need an environment, or both of its spaces")
             self.observation_space, self.action_space = observation_space, action_space
+        check_suits(self.config.method, self.observation_space, self.action_space)
+        self.knows_success, self.origin = tells_success(self.env), origin_of(self.env)
         self._check_rewards()
         self.metrics: dict[str, float] = {}
         self.training_seconds = 0.0
@@ -208,6 +218,8 @@ class BaseAgent(BaseAlgorithm):
                 "metrics": self.metrics,
                 "parameters": self.policy.parameter_counts(),
                 "ready_made": self.parts.names(),
+                "knows_success": self.knows_success,
+                "origin": self.origin,
             },
         )
 
@@ -290,6 +302,9 @@ class BaseAgent(BaseAlgorithm):
         agent.fitted = bool(saved.facts["fitted"])
         agent.training_seconds = float(saved.facts["training_seconds"])
         agent.metrics = dict(saved.facts["metrics"])
+        # Earlier versions wrote neither.
+        agent.knows_success = bool(saved.facts.get("knows_success", True))
+        agent.origin = saved.facts.get("origin")
         if env is not None:
             agent.set_env(env, force_reset=force_reset)
         return agent
@@ -297,11 +312,18 @@ class BaseAgent(BaseAlgorithm):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Set the environment; unlike SB3's own agents, of any number of environments.
 
+        Warns (`OtherTaskWarning`) of another environment or task than that of its training, whose
+        spaces are equal: it may act and learn there, but nothing says that it knows how.
+
         Raises:
             ValueError: when its spaces are not the agent's.
         """
         wrapped = self._wrap_env(env, self.verbose)
         check_spaces_of_env(self, wrapped, "the agent")
+        shown = origin_of(wrapped)
+        warn_of_another(self.origin, shown, "the agent")
+        if not self.fitted:
+            self.origin = shown
         self.n_envs = wrapped.num_envs
         super().set_env(wrapped, force_reset)
 
@@ -322,8 +344,8 @@ def check_spaces_of_env(model: Any, env: Any, who: str, hint: str = "") -> None:
         ValueError: for observations of other keys or shapes, or other actions.
     """
     if not same_observations(model.observation_space, env.observation_space):
-        shown = observation_shapes(env.observation_space)
-        seen = observation_shapes(model.observation_space)
+        shown = observations_told(env.observation_space)
+        seen = observations_told(model.observation_space)
         raise ValueError(
             f"{who} was trained on the observations {seen}, but this environment shows {shown}: "
             f"give it the environment, task and settings of its training{hint}"
@@ -346,25 +368,35 @@ def build_parts(
     """An algorithm with fresh weights, and the planner and objective it acts by, if any.
 
     Raises:
-        ValueError: for spaces the algorithm cannot work on.
+        UsageError: for spaces the algorithm cannot work on, or a planner that needs a policy which
+            it does not have.
     """
     recipe = agent_method(config.method)
     sections = {name: config.sections[name] for name in recipe.sections}
     own = {} if given.world_model is None else {"world_model": given.world_model}
-    algorithm: Algorithm = resolve(recipe.algorithm)(
-        sections, observation_space, action_space, seed=seed, **own
-    )
+    seen = ObservationCodec(observation_space).space
+    try:
+        algorithm: Algorithm = resolve(recipe.algorithm)(
+            sections, seen, action_space, seed=seed, **own
+        )
+    except ValueError as error:
+        raise UsageError(f"{config.method}: {error}") from error
     planner, objective = build_search(config)
-    return algorithm, given.planner or planner, given.objective or objective
+    planner, objective = given.planner or planner, given.objective or objective
+    if getattr(planner, "needs_prior", False) and algorithm.prior is None:
+        raise UsageError(
+            f"the planner {config.search['planner']!r} starts from a policy, and {config.method} "
+            "has none to search from: take the planner 'cem', or a method with a policy"
+        )
+    return algorithm, planner, objective
 
 
 def build_search(config: MethodConfig) -> tuple[Planner | None, Objective | None]:
     """The planner and the objective of a method; None for one that acts by itself."""
-    recipe = agent_method(config.method)
-    if not recipe.planner:
+    if not config.search:
         return None, None
-    planner: Planner = PLANNERS[recipe.planner].load()[0](config.planner)
-    objective: Objective = OBJECTIVES[recipe.objective].load()[0](config.objective)
+    planner: Planner = PLANNERS[config.search["planner"]].load()[0](config.planner)
+    objective: Objective = OBJECTIVES[config.search["objective"]].load()[0](config.objective)
     return planner, objective
 
 

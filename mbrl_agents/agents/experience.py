@@ -57,7 +57,7 @@ class Collector:
             )
             action = self.state.action.float().cpu().numpy()
             extras = dict(self.policy.algorithm.extras_of(self.state.carry))
-        entries = _entries(last_obs)
+        entries = self._entries(last_obs)
         for i in range(self.n_envs):
             self.buffer.own.add(
                 i,
@@ -71,7 +71,7 @@ class Collector:
         for i in np.flatnonzero(dones).tolist():
             self.buffer.own.add(
                 i,
-                _entries(infos[i]["terminal_observation"]),
+                self._entries(infos[i]["terminal_observation"]),
                 action[i],
                 float(rewards[i]),
                 is_first=False,
@@ -85,9 +85,8 @@ class Collector:
         self.starts = dones.copy()
         return new_obs, rewards, dones, infos
 
-
-def _entries(obs: Any) -> dict[str, np.ndarray]:
-    return obs if isinstance(obs, dict) else {"obs": np.asarray(obs)}
+    def _entries(self, obs: Any) -> dict[str, np.ndarray]:
+        return self.buffer.observed.arrays(obs if isinstance(obs, dict) else {"obs": obs})
 
 
 def experience_folder(run: Path, n_envs: int) -> Path:

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from mbrl_agents.agents.acting import Acting, ActingState, ValuedModel, select, select_plan
 from mbrl_agents.data.actions import ActionCodec
+from mbrl_agents.data.observations import ObservationCodec
 from mbrl_agents.protocols import Algorithm, Objective, Observation, Planner
 
 
 class AgentPolicy(Acting, BasePolicy):
     """An algorithm's modules, and how it acts.
 
-    Inside, actions are normalised to [-1, 1], discrete ones are one-hot.
+    Inside, actions are normalised to [-1, 1], discrete ones are one-hot, and so are discrete
+    observations.
 
     Args:
         observation_space: of the environment.
@@ -45,7 +47,7 @@ class AgentPolicy(Acting, BasePolicy):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, normalize_images=False)
-        self.codec = ActionCodec(action_space)
+        self.codec, self.observed = ActionCodec(action_space), ObservationCodec(observation_space)
         self.algorithm, self.explore_std, self.seed = algorithm, explore_std, seed
         for name, module in algorithm.modules.items():
             self.add_module(name, module)
@@ -91,12 +93,16 @@ class AgentPolicy(Acting, BasePolicy):
     ) -> tuple[Observation, bool]:
         """An observation as a batch of tensors by key, and whether it was a batch."""
         tensors, vectorised = self.obs_to_tensor(observation)
-        return (tensors if isinstance(tensors, dict) else {"obs": tensors}), vectorised
+        return self._by_key(tensors), vectorised
+
+    def _by_key(self, tensors: Any) -> Observation:
+        return self.observed.tensors(tensors if isinstance(tensors, dict) else {"obs": tensors})
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """One memoryless step (SB3's hook); `predict` is what carries state."""
-        obs = observation if isinstance(observation, dict) else {"obs": observation}
-        action = self.step(obs, None, None, deterministic=deterministic).action
+        action = self.step(
+            self._by_key(observation), None, None, deterministic=deterministic
+        ).action
         return torch.as_tensor(self.codec.decode(action.cpu().numpy()), device=action.device)
 
     def forward(self, observation: Any, deterministic: bool = False) -> Tensor:

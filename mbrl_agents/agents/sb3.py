@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from stable_baselines3.common.preprocessing import is_image_space
 
+from mbrl_agents.agents.suitability import check_suits
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.episode import Episode, check_spaces
 from mbrl_agents.names import resolve
@@ -115,7 +116,10 @@ def make_baseline(
 
     Raises:
         ValueError: for an unknown setting.
+        UsageError: for actions it does not take.
     """
+    env = maybe_make_env(env, verbose)
+    check_suits(recipe.name, env.observation_space, env.action_space)
     model = build_baseline(
         resolve(recipe.target),
         _policy_name(env),
@@ -201,14 +205,7 @@ NATURE_CNN = 36
 
 def _policy_name(env: Any) -> str:
     """The policy for an environment's observations; images too small for its CNN are flattened."""
-    if isinstance(env, str):
-        import gymnasium
-
-        probe = gymnasium.make(env)
-        space = probe.observation_space
-        probe.close()
-    else:
-        space = env.observation_space
+    space = env.observation_space
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy"
     if is_image_space(space) and sorted(space.shape or ())[1] >= NATURE_CNN:

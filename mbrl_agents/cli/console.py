@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import typer
 import typer.core
 
+from mbrl_agents.errors import UsageError
 from mbrl_agents.names import did_you_mean
 from mbrl_agents.yaml_text import parse_yaml, shortened
 
@@ -49,7 +50,10 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 
 @contextlib.contextmanager
 def failures(code: int = FAILED) -> Iterator[None]:
-    """Turn exceptions of the block into a message and an exit code; MBRL_DEBUG=1 shows where."""
+    """Turn exceptions of the block into a message and an exit code; MBRL_DEBUG=1 shows where.
+
+    A `UsageError` is the user's, 2, wherever it comes from.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
@@ -58,6 +62,7 @@ def failures(code: int = FAILED) -> Iterator[None]:
         if os.environ.get("MBRL_DEBUG"):
             traceback.print_exc()
         text = str(error) or type(error).__name__
+        code = USAGE if isinstance(error, UsageError) else code
         known = (ValueError, FileNotFoundError, ImportError, KeyError, RuntimeError)
         if not isinstance(error, known):
             text = f"{type(error).__name__}: {text} (MBRL_DEBUG=1 shows where)"
@@ -223,6 +228,12 @@ def split_overrides(
         else:
             others.append(override)
     return others, taken
+
+
+def search_overrides(planner: str | None, objective: str | None) -> list[str]:
+    """``--planner`` and ``--objective`` as overrides."""
+    given = {"planner.name": planner, "objective.name": objective}
+    return [f"{key}={name}" for key, name in given.items() if name is not None]
 
 
 def parse_tasks(text: str | None, env_id: str) -> list[int | str] | None:

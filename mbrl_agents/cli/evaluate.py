@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
-from mbrl_agents.cli.options import Device, TrustPickle
+from mbrl_agents.cli.options import Device, Objective, Planner, TrustPickle
 
 
 def evaluate(
@@ -76,6 +76,8 @@ def evaluate(
             help="Which of each task: failed, best, worst, or numbers such as 0,3 [default: 0]."
         ),
     ] = None,
+    planner: Planner = None,
+    objective: Objective = None,
     device: Device = "auto",
     trust_pickle: TrustPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -97,6 +99,7 @@ def evaluate(
             )
         overrides, run = [run, *(overrides or [])], None  # the first argument is a setting
     others, taken = console.split_overrides(overrides, "env", "policy")
+    others += console.search_overrides(planner, objective)
     with console.usage():
         if init not in (None, "benchmark", "random"):
             raise ValueError(f"--init must be benchmark or random, not {init!r}")

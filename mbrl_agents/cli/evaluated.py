@@ -54,7 +54,7 @@ def method_or_run(
     from mbrl_agents.config import resolve_config
     from mbrl_agents.envs.registration import defaults
     from mbrl_agents.registry import METHODS
-    from mbrl_agents.runs.loading import check_acting_overrides, predictor_factory
+    from mbrl_agents.runs.loading import check_acting, predictor_factory
     from mbrl_agents.runs.spec import RunInfo
 
     env_kwargs: dict[str, Any] = {}
@@ -68,12 +68,13 @@ def method_or_run(
         info = RunInfo.read(run)
         name, folder = method or info.spec.method, run
         console.check_method(name)
-        check_acting_overrides(info.spec.method, overrides)
+        check_acting(run, name, overrides)
         env_id = env or info.spec.env_id
         if env is None:
             env_kwargs = dict(info.spec.env_kwargs)
     console.check_env(env_id)
-    resolve_config(name, list(overrides))
+    if folder is None:
+        resolve_config(name, list(overrides))
     factory = predictor_factory(name, folder, overrides, device=device, trust_pickle=trust_pickle)
     return Evaluated(name, env_id, env_kwargs, factory)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console
+from mbrl_agents.cli.options import Objective, Planner
 
 
 def inspect(
@@ -20,6 +21,8 @@ def inspect(
     ] = None,
     env: Annotated[str, typer.Option(help="Gymnasium id.")] = "mbrl/LiberoSpatial-v0",
     task: Annotated[str | None, typer.Option(help="Task number or name.")] = None,
+    planner: Planner = None,
+    objective: Objective = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what METHOD would be: spaces, parameters by component, settings.
@@ -39,17 +42,20 @@ def inspect(
     if tasks:
         env_kwargs["task"] = tasks[0]
 
-    from mbrl_agents.config import presets, resolve_config
+    from mbrl_agents.config import check_config, presets, resolve_config
 
+    others += console.search_overrides(planner, objective)
     with console.usage():
-        config = resolve_config(method, others)
+        check_config(method, others)
 
     import mbrl_agents
+    from mbrl_agents.agents.origins import tells_success
     from mbrl_agents.data.parallel import make_env
     from mbrl_agents.runs.work import nested_overrides, parameter_counts
 
     with console.failures():
         built = make_env(env, env_kwargs)
+        config = resolve_config(method, others, success=tells_success(built))
         agent: Any = mbrl_agents.make_agent(method, built, **nested_overrides(others))
         parameters = parameter_counts(agent)
         report = {
@@ -61,7 +67,7 @@ def inspect(
             "observation_space": _space(built.observation_space),
             "action_space": _space(built.action_space),
             "parameters": {**parameters, "total": sum(parameters.values())},
-            "components": recipe.components(),
+            "components": {**recipe.components(), **config.search},
             "presets": presets(method),
             "config": config.to_dict(),
         }
@@ -81,4 +87,6 @@ def inspect(
 def _space(space: Any) -> Any:
     if hasattr(space, "spaces"):
         return {key: _space(value) for key, value in space.spaces.items()}
+    if hasattr(space, "n"):
+        return {"n": int(space.n), "dtype": str(space.dtype)}
     return {"shape": list(space.shape), "dtype": str(space.dtype)}

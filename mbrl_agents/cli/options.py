@@ -8,6 +8,16 @@ import typer
 
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
 
+Planner = Annotated[
+    str | None,
+    typer.Option(help="Take another planner than the method's own; the same as planner.name=NAME."),
+]
+
+Objective = Annotated[
+    str | None,
+    typer.Option(help="Take another objective; the same as objective.name=NAME."),
+]
+
 TrustPickle = Annotated[
     bool,
     typer.Option(
@@ -16,4 +26,4 @@ TrustPickle = Annotated[
     ),
 ]
 
-__all__ = ["Device", "TrustPickle"]
+__all__ = ["Device", "Objective", "Planner", "TrustPickle"]

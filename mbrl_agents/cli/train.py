@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mbrl_agents.cli import console, course
-from mbrl_agents.cli.options import Device
+from mbrl_agents.cli.options import Device, Objective, Planner
 
 
 def train(
@@ -81,6 +81,8 @@ def train(
         str,
         typer.Option(help="Where such environments are: local, or ray for a cluster."),
     ] = "local",
+    planner: Planner = None,
+    objective: Objective = None,
     device: Device = "auto",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again whatever the folder holds.")
@@ -96,6 +98,8 @@ def train(
     mbrl train simple-policy-cem --data data/bowl --out runs/first
     mbrl train simple-policy-cem --data data/bowl training.model_steps=500 planner.horizon=10
     mbrl train simple-policy-cem --data data/all --task all
+    mbrl train simple-cem --env Pendulum-v1 --steps 5000
+    mbrl train dreamer --env CartPole-v1 --steps 5000 --planner cem --objective return
     mbrl train world-models --env CarRacing-v3 --workers 2
     mbrl train sb3-sac --env mbrl/LiberoSpatial-v0 --task 2 --steps 10000 --eval-every 500
     mbrl train simple-cem --from runs/first --data data/bowl --steps 20000
@@ -119,10 +123,12 @@ def train(
         console.fail(f"{method} is a reference policy: there is nothing to train", console.USAGE)
     if env is None and data is None and start is None:
         console.fail("say what to train on: --data FOLDER, or --env ID", console.USAGE)
-    if recipe.demonstrations and data is None and start is None:
+    alone = recipe.steps_do and steps > 0
+    if recipe.demonstrations and data is None and start is None and not alone:
+        instead = ", or --steps N of its own experience" if recipe.steps_do else ""
         console.fail(
             f"{method} learns from recorded episodes: give --data FOLDER "
-            "(`mbrl collect FOLDER` records some)",
+            f"(`mbrl collect FOLDER` records some){instead}",
             console.USAGE,
         )
     if recipe.own_steps and steps == 0:
@@ -133,7 +139,7 @@ def train(
     console.check_engine(engine)
     processes = workers if workers is not None else int(engine == "local")
 
-    from mbrl_agents.config import resolve_config
+    from mbrl_agents.config import check_config
 
     if start is not None and steps == 0:
         console.fail("--from goes on with the run's own experience: give --steps", console.USAGE)
@@ -142,7 +148,8 @@ def train(
             from mbrl_agents.runs.starting import settings_of_start
 
             others = [*settings_of_start(start, method), *others]
-        config = resolve_config(method, others)
+        others = [*others, *console.search_overrides(planner, objective)]
+        settings_seed = check_config(method, others)
         if data is not None:
             _read_once(data)
         env_id, env_kwargs = _environment(data, env, task, taken["env"], start)
@@ -151,7 +158,7 @@ def train(
     from mbrl_agents.runs.training import interrupted_at, train_run
 
     if seed is None:
-        seed = config.seed
+        seed = settings_seed
     folder = out or Path("runs") / f"{method}-{seed}"
     spec = RunSpec(
         method=method,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mbrl_agents.data.actions import ActionCodec
 from mbrl_agents.data.episode import Episode, check_spaces
+from mbrl_agents.data.observations import ObservationCodec
 from mbrl_agents.data.recorded import Place, RecordedEpisodes, split_episodes
 from mbrl_agents.data.rings import Rings
 from mbrl_agents.protocols import Batch
@@ -44,7 +45,8 @@ class SequenceBuffer:
     files where there is a folder.
 
     Args:
-        observation_space, action_space: of the environment.
+        observation_space, action_space: of the environment.  Discrete observations are held as
+            one-hot vectors, see `ObservationCodec`.
         recorded: episodes somebody else gathered.
         extras: see `mbrl_agents.protocols.Algorithm.extras`.
         capacity: steps of own experience.
@@ -70,6 +72,9 @@ class SequenceBuffer:
         label_successes: bool = False,
     ) -> None:
         self.codec = ActionCodec(action_space)
+        self.observed = ObservationCodec(observation_space)
+        observation_space = self.observed.space
+        recorded = [self.observed.episode(episode) for episode in recorded]
         check_spaces(recorded, observation_space, action_space)
         self.spec = dict(extras or {})
         self.capacity, self.label_successes = capacity, label_successes
@@ -207,6 +212,7 @@ class SequenceBuffer:
 
     def add_episode(self, episode: Episode) -> None:
         """Record a whole episode as own experience of the first environment."""
+        episode = self.observed.episode(episode)
         actions = self.codec.encode(episode.actions)
         last = len(episode)
         seen = {}

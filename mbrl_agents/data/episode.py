@@ -97,7 +97,20 @@ def alike(recorded: tuple[int, ...] | None, shown: tuple[int, ...]) -> bool:
 def same_observations(first: spaces.Space, second: spaces.Space) -> bool:
     """Whether two spaces show the same observations, but for the place of images' channels."""
     seen, shown = observation_shapes(first), observation_shapes(second)
-    return seen.keys() == shown.keys() and all(alike(seen[key], shown[key]) for key in shown)
+    if seen.keys() != shown.keys() or not all(alike(seen[key], shown[key]) for key in shown):
+        return False
+    return _discrete(first) == _discrete(second)
+
+
+def _discrete(space: spaces.Space) -> dict[str, spaces.Space]:
+    """The Discrete observations by key: their numbers have no shape to be told apart by."""
+    entries = space.spaces if isinstance(space, spaces.Dict) else {"obs": space}
+    return {key: entry for key, entry in entries.items() if isinstance(entry, spaces.Discrete)}
+
+
+def observations_told(space: spaces.Space) -> str:
+    """The observations of a space in words, for messages: shapes by key, of a Discrete its size."""
+    return str({**observation_shapes(space), **_discrete(space)})
 
 
 def observation_shapes(space: spaces.Space) -> dict[str, tuple[int, ...]]:

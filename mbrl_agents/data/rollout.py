@@ -105,7 +105,9 @@ class Acting:
         if getattr(self.state, "searched", True):
             self.plan_ms.append(elapsed)
         self._start = np.zeros(1, dtype=bool)
-        return np.asarray(action)
+        chosen = np.asarray(action)
+        # The number of a Discrete's action as a scalar: Gymnasium's tables look it up.
+        return chosen if chosen.ndim else chosen[()]
 
 
 def succeeded(info: Mapping[str, Any]) -> bool:

@@ -184,7 +184,9 @@ def _uint8(image: Tensor) -> np.ndarray:
 
 
 def _fitting(space: spaces.Space, decoded: Tensor) -> np.ndarray:
-    """A decoded observation as one of a Box."""
+    """A decoded observation as one of a Box, or the likeliest of a Discrete."""
+    if isinstance(space, spaces.Discrete):
+        return np.asarray(int(decoded.argmax()) + space.start)
     assert isinstance(space, spaces.Box)
     if decoded.ndim == 3:
         return _uint8(decoded)
@@ -196,7 +198,9 @@ def _fitting(space: spaces.Space, decoded: Tensor) -> np.ndarray:
 def _decoded_space(space: spaces.Space, decoded: Observation) -> spaces.Space:
     """The space of decoded observations: the keys that the model decodes, images channels last."""
 
-    def box(part: spaces.Space, value: Tensor) -> spaces.Box:
+    def box(part: spaces.Space, value: Tensor) -> spaces.Space:
+        if isinstance(part, spaces.Discrete):
+            return part
         assert isinstance(part, spaces.Box)
         if value.ndim == 4:
             return spaces.Box(0, 255, tuple(value.shape[1:]), np.uint8)

@@ -65,7 +65,7 @@ class ExportedAgent(Acting, nn.Module):
         self.explore_std, self._seeds = recipe["explore_std"], recipe["noise"]
         sections = {name: built(value) for name, value in recipe["sections"].items()}
         self.algorithm = named(recipe["algorithm"])(
-            sections, self.observation_space, action_space, seed=recipe["seed"]
+            sections, spaces.one_hot(self.observation_space), action_space, seed=recipe["seed"]
         )
         for name, module in self.algorithm.modules.items():
             module.load_state_dict(package["weights"][name])
@@ -125,6 +125,8 @@ class ExportedAgent(Acting, nn.Module):
                 raise ValueError(
                     f"observation {key!r} has shape {tuple(value.shape)}; expected {entry.shape}"
                 )
+            if isinstance(entry, spaces.Discrete):
+                value = torch.nn.functional.one_hot(value.long() - entry.start, entry.n)
             kind = torch.uint8 if entry.dtype == "uint8" else torch.float32
             found[key] = value.to(kind)[None].to(self.device)
         return found

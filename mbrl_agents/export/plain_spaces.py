@@ -48,6 +48,13 @@ class Discrete(Space):
         self.n, self.start = n, start
 
 
+def one_hot(space: Space) -> Space:
+    """What models see of a space: a Discrete is a vector."""
+    if isinstance(space, Dict):
+        return Dict({key: one_hot(entry) for key, entry in space.spaces.items()})
+    return Box(0.0, 1.0, (space.n,), "float32") if isinstance(space, Discrete) else space
+
+
 def decode(data: Mapping[str, Any]) -> Space:
     """The space behind the values of `mbrl_agents.agents.space_codec.encode_space`."""
     if data["kind"] == "Dict":
@@ -64,4 +71,4 @@ def _numbers(values: Any) -> Any:
     return math.inf if values == "inf" else -math.inf if values == "-inf" else float(values)
 
 
-__all__ = ["Box", "Dict", "Discrete", "Space", "decode"]
+__all__ = ["Box", "Dict", "Discrete", "Space", "decode", "one_hot"]

@@ -28,10 +28,10 @@ def package_of(agent: Agent) -> dict[str, Any]:
         int(np.random.SeedSequence([seed, call]).generate_state(1)[0]) for call in range(CALLS)
     ]
     search = dict.fromkeys(("planner", "objective"))
-    if method.planner:
+    if config.search:
         search = {
-            "planner": _part(PLANNERS[method.planner].target, config.planner),
-            "objective": _part(OBJECTIVES[method.objective].target, config.objective),
+            "planner": _part(PLANNERS[config.search["planner"]].target, config.planner),
+            "objective": _part(OBJECTIVES[config.search["objective"]].target, config.objective),
         }
     recipe = {
         "method": method.name,

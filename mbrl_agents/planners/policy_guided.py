@@ -63,6 +63,7 @@ class PolicyGuidedCEM(CEMPlanner):
     """
 
     config: PolicyGuidedCEMConfig
+    needs_prior = True
 
     def __init__(self, config: PolicyGuidedCEMConfig | None = None) -> None:
         super().__init__(config or PolicyGuidedCEMConfig())
@@ -148,6 +149,8 @@ class PolicyPlannerConfig:
 
 class PolicyPlanner:
     """No search: the prior's mean, clipped to the bounds, or its likeliest discrete actions."""
+
+    needs_prior = True
 
     def __init__(self, config: PolicyPlannerConfig | None = None) -> None:
         self.config = config or PolicyPlannerConfig()

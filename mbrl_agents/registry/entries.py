@@ -12,6 +12,11 @@ _SIMPLE = {"world_model": "mbrl_agents.algorithms.simple:SimpleWorldModelConfig"
 _V3 = "mbrl_agents.algorithms.dreamer_v3"
 _LATENT = {"world_model": f"{_V3}:DreamerV3Config"} | _FIT
 
+# Steps to go are learned from successes.  The value of a pose model is a function of them, so that
+# without any the predicted rewards alone are left.
+_REWARD = {"objective.name": "return", "objective.terminal_value": False}
+_RETURN = {"objective.name": "return"}
+
 
 def _simple(name: str, summary: str, preset: str, planner: str, **others: Any) -> AgentMethod:
     return AgentMethod(
@@ -20,6 +25,8 @@ def _simple(name: str, summary: str, preset: str, planner: str, **others: Any) -
         algorithm="mbrl_agents.algorithms.simple:Simple",
         planner=planner,
         objective="progress",
+        fallback=_REWARD,
+        observations=("vectors",),
         presets=(preset,),
         **others,
     )
@@ -32,6 +39,7 @@ def _fitted_v3(name: str, summary: str, preset: str, planner: str, **others: Any
         algorithm=f"{_V3}:FittedDreamerV3",
         planner=planner,
         objective="progress",
+        fallback=_RETURN,
         presets=("episodes", preset),
         cost=350.0,
         **others,
@@ -68,6 +76,7 @@ def _mbpo(name: str, summary: str, **others: Any) -> AgentMethod:
             "model_free": "mbrl_agents.training.model_free:ModelFreeConfig",
             "training": f"{package}:MBPOTrainingConfig",
         },
+        observations=("vectors",),
         demonstrations=False,
         cost=250.0,
         **others,
@@ -86,6 +95,7 @@ def _dreamer_lite(name: str, summary: str, **others: Any) -> AgentMethod:
             "model_free": "mbrl_agents.training.model_free:ModelFreeConfig",
             "training": f"{package}:DreamerLiteTrainingConfig",
         },
+        observations=("vectors",),
         demonstrations=False,
         cost=200.0,
         **others,
@@ -105,6 +115,7 @@ def _iris(name: str, summary: str, **others: Any) -> AgentMethod:
         summary,
         algorithm=f"{package}:Iris",
         sections=sections,
+        needs_images=True,
         demonstrations=False,
         cost=3000.0,
         **others,
@@ -124,6 +135,7 @@ def _world_models(name: str, summary: str, **others: Any) -> AgentMethod:
         summary,
         algorithm=f"{package}:WorldModels",
         sections=sections,
+        needs_images=True,
         demonstrations=False,
         gathers=True,
         cost=5000.0,
@@ -252,6 +264,7 @@ METHODS: dict[str, Method] = {
             "Stable-Baselines3 DQN",
             target="stable_baselines3:DQN",
             sections={"baseline": "mbrl_agents.agents.sb3:DQNSettings"},
+            actions=("Discrete",),
         ),
         _world_models(
             "world-models",
@@ -268,6 +281,7 @@ METHODS: dict[str, Method] = {
             "Stable-Baselines3 SAC",
             target="stable_baselines3:SAC",
             sections={"baseline": "mbrl_agents.agents.sb3:SACSettings"},
+            actions=("Box",),
         ),
         BaselineMethod(
             "sb3-ppo",
@@ -280,6 +294,7 @@ METHODS: dict[str, Method] = {
             "Stable-Baselines3 SAC with the demonstrations in its replay buffer",
             target="mbrl_agents.agents.sb3:DemonstratedSAC",
             sections={"baseline": "mbrl_agents.agents.sb3:SACSettings"},
+            actions=("Box",),
             demonstrations=True,
         ),
         ReferenceMethod(

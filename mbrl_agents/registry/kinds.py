@@ -25,11 +25,16 @@ class Method:
         gathers: whether its training gathers what it learns from in environments of its own, so
             that it needs neither episodes nor steps.
         own_steps: whether it learns from its own experience alone, and needs to know how much.
+        steps_do: whether steps of its own may take the place of recorded episodes; one that clones
+            a policy says itself that they do not.
         imagines: whether it has a world model.
         searches: whether it takes long enough to decide for an evaluation to be split.
         sections: config classes by section of its settings, as ``module:name``.
         presets: names of presets that belong to it, applied in order.
         shortcuts: short names of settings.
+        observations: what it can read: "vectors" (a Box of one dimension, a Discrete), "images".
+        needs_images: whether there must be an image among them.
+        actions: kinds of action spaces that it can act in.
         cost, evaluation_cost: rough seconds, for the order of a benchmark's jobs.
     """
 
@@ -41,15 +46,32 @@ class Method:
     shortcuts: Mapping[str, str] = field(default_factory=dict)
     cost: float = 120.0
     gathers: bool = False
+    observations: tuple[str, ...] = ("vectors", "images")
+    needs_images: bool = False
+    actions: tuple[str, ...] = ("Box", "Discrete")
 
     kind: ClassVar[str] = ""
     make: ClassVar[str] = ""
     train: ClassVar[str] = ""
     load: ClassVar[str] = ""
     own_steps: ClassVar[bool] = False
+    steps_do: ClassVar[bool] = False
     imagines: ClassVar[bool] = False
     searches: ClassVar[bool] = False
     evaluation_cost: ClassVar[float] = 10.0
+
+    @property
+    def search(self) -> dict[str, str]:
+        """Names of its planner and objective by section of its settings; empty without any."""
+        return {}
+
+    @property
+    def without_success(self) -> Mapping[str, Any]:
+        """Another objective by name, and its settings, for environments that tell no success.
+
+        Empty where the method's own serves there too.
+        """
+        return {}
 
     @property
     def presets_package(self) -> str:
@@ -90,20 +112,32 @@ class AgentMethod(Method):
         algorithm: ``module:name`` of the class; the module is, or lies in, a package that may
             hold ``presets.yaml``.
         planner, objective: component names; empty for an algorithm that acts by itself.
+        fallback: see `without_success`.
     """
 
     demonstrations: bool = True
     algorithm: str = ""
     planner: str = ""
     objective: str = ""
+    fallback: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "agent"
     make: ClassVar[str] = "mbrl_agents.agents.agent:make_model_based"
     train: ClassVar[str] = "mbrl_agents.runs.work:train_agent"
     load: ClassVar[str] = "mbrl_agents.runs.loading:load_agent"
+    steps_do: ClassVar[bool] = True
     imagines: ClassVar[bool] = True
     searches: ClassVar[bool] = True
     evaluation_cost: ClassVar[float] = 60.0
+
+    @property
+    def search(self) -> dict[str, str]:
+        parts = {"planner": self.planner, "objective": self.objective}
+        return {part: name for part, name in parts.items() if name}
+
+    @property
+    def without_success(self) -> Mapping[str, Any]:
+        return self.fallback
 
     @property
     def presets_package(self) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
+from mbrl_agents.agents.saving import AGENT_FILE, read_config
 from mbrl_agents.config import SEARCH, MethodConfig, resolve_config
 from mbrl_agents.data.episode import observation_shapes
 from mbrl_agents.data.rollout import Predictor
@@ -45,6 +47,7 @@ class RunPredictor:
             trust_pickle=self.trust_pickle,
         )
         check_env(self.folder, model, env)
+        warn_of_another_task(self.folder, env)
         return model
 
 
@@ -124,6 +127,15 @@ def check_env(folder: str | Path, model: Any, env: gymnasium.Env) -> None:
     check_spaces_of_env(model, env, f"the run in {folder}", hint)
 
 
+def warn_of_another_task(folder: str | Path, env: gymnasium.Env) -> None:
+    """Warn (`OtherTaskWarning`) of an environment or task that a run was not trained on."""
+    from mbrl_agents.agents.origins import named_origin, origin_of, warn_of_another
+
+    spec = RunInfo.read(folder).spec
+    trained = named_origin(spec.env_id, spec.env_kwargs.get(TASK), env)
+    warn_of_another(trained, origin_of(env), f"the run in {folder}", level=4)
+
+
 def load_baseline(
     folder: Path,
     info: RunInfo,
@@ -135,7 +147,6 @@ def load_baseline(
 ) -> Predictor:
     """A baseline of Stable-Baselines3."""
     from mbrl_agents.agents import baseline_files as files
-    from mbrl_agents.agents.saving import read_config
 
     model: Any
     pickled = folder / PICKLED_FILE
@@ -166,12 +177,33 @@ def load_agent(
     from mbrl_agents.agents.saving import read_saved
 
     saved = read_saved(folder)
-    same = asked.name == info.spec.method
-    if not same or overrides:
-        # A suite leaves planner settings out of the training and gives them at evaluation.
-        given = [*(info.spec.overrides if same else ()), *overrides]
-        saved = replace(saved, config=_acting_config(saved.config, asked, given))
+    if asked.name != info.spec.method or overrides:
+        config = _acting_config(saved.config, info, asked, overrides, knows_success(saved.facts))
+        saved = replace(saved, config=config)
     return Agent.from_saved(saved, device=device)  # nothing of an agent is pickled
+
+
+def knows_success(facts: Mapping[str, Any]) -> bool:
+    """Whether the environment of a saved agent told success; earlier versions did not ask."""
+    return bool(facts.get("knows_success", True))
+
+
+def check_acting(folder: str | Path, method: str, overrides: Sequence[str]) -> None:
+    """Refuse settings by which a run's weights cannot act, before its agent is read.
+
+    Raises:
+        FileNotFoundError: no finished run there.
+        ValueError: see `check_acting_overrides`; for a setting that ``method`` does not have.
+    """
+    info = RunInfo.read(folder)
+    check_acting_overrides(info.spec.method, overrides)
+    recipe = lookup(METHODS, method, "method")
+    if not isinstance(recipe, AgentMethod) or not (Path(folder) / AGENT_FILE).is_file():
+        resolve_config(method, overrides)
+        return
+    facts = json.loads((Path(folder) / AGENT_FILE).read_text(encoding="utf-8"))
+    given = _given(read_config(Path(folder)), info, recipe, overrides)
+    resolve_config(method, given, success=knows_success(facts))
 
 
 def check_acting_overrides(method: str, overrides: Sequence[str]) -> None:
@@ -181,19 +213,41 @@ def check_acting_overrides(method: str, overrides: Sequence[str]) -> None:
         ValueError: for one outside the planner and the objective.
     """
     for override in overrides:
-        if override.split(".")[0] not in SEARCH:
-            key = override.partition("=")[0]
+        key = override.partition("=")[0]
+        if key.split(".")[0] not in SEARCH:
             raise ValueError(
                 f"{key} was settled when the run of {method} was trained; only planner. and "
                 "objective. settings can change afterwards (`mbrl train` sets the others)"
             )
 
 
+def _given(
+    trained: MethodConfig, info: RunInfo, asked: AgentMethod, overrides: Sequence[str]
+) -> list[str]:
+    """A run's own overrides, as far as they concern ``asked``, and then others.
+
+    A suite leaves planner settings out of the training and gives them at evaluation.  What the run
+    said of a planner or objective does not concern another one.
+    """
+    own = info.spec.overrides if asked.name == info.spec.method else ()
+    replaced = set()
+    for key, _, name in (override.partition("=") for override in overrides):
+        part = key.removesuffix(".name")
+        if part in SEARCH and name != trained.search.get(part):
+            replaced.add(part)
+    return [*(o for o in own if o.partition("=")[0].split(".")[0] not in replaced), *overrides]
+
+
 def _acting_config(
-    trained: MethodConfig, asked: AgentMethod, overrides: Sequence[str]
+    trained: MethodConfig,
+    info: RunInfo,
+    asked: AgentMethod,
+    overrides: Sequence[str],
+    success: bool,
 ) -> MethodConfig:
     """The settings of ``asked``, with everything that was trained as it was trained."""
-    resolved = resolve_config(asked.name, overrides)
+    overrides = _given(trained, info, asked, overrides)
+    resolved = resolve_config(asked.name, overrides, success=success)
     kept = {
         name: trained.sections[name]
         for name in resolved.sections
@@ -212,6 +266,7 @@ def _acting_config(
 __all__ = [
     "ReferencePredictor",
     "RunPredictor",
+    "check_acting",
     "check_acting_overrides",
     "load_agent",
     "load_baseline",

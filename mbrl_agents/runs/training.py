@@ -13,6 +13,7 @@ from typing import Any
 
 from mbrl_agents.agents.agent import Agent
 from mbrl_agents.agents.experience import remove_experience
+from mbrl_agents.agents.origins import tells_success
 from mbrl_agents.agents.saving import (
     CHECKPOINT,
     CONFIG_FILE,
@@ -174,12 +175,13 @@ def _train_run(
     env = Monitor(make_env(spec.env_id, spec.env_kwargs))
     try:
         episodes = _episodes(spec, env)
-        if recipe.demonstrations and not episodes and spec.start is None:
+        alone = recipe.steps_do and spec.steps > 0
+        if recipe.demonstrations and not episodes and spec.start is None and not alone:
             raise ValueError(f"{spec.method} learns from recorded episodes: give their folder")
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:
             _forget(folder)
-        _describe(spec, folder)
+        _describe(spec, folder, success=tells_success(env))
         with Clock(folder) as clock:
             told = clock.wrap(progress)
             curve = LearningCurve(folder, clock.now)
@@ -280,10 +282,11 @@ def refuse_test_states(env_kwargs: Mapping[str, Any]) -> None:
         )
 
 
-def _describe(spec: RunSpec, folder: Path) -> None:
+def _describe(spec: RunSpec, folder: Path, *, success: bool) -> None:
     """Write the settings and versions, which every kind of run has from its beginning."""
     names = list(spec.overrides)
-    write_text(folder / CONFIG_FILE, resolve_config(spec.method, names).to_yaml())
+    config = resolve_config(spec.method, names, success=success)
+    write_text(folder / CONFIG_FILE, config.to_yaml())
     lines = "".join(f"- {json.dumps(name)}\n" for name in names) or "[]\n"
     write_text(folder / OVERRIDES_FILE, lines)
     write_text(folder / VERSIONS_FILE, json.dumps(versions(), indent=2) + "\n")

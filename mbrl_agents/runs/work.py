@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from mbrl_agents.agents.agent import Agent
 from mbrl_agents.agents.baseline_files import save_baseline
 from mbrl_agents.agents.space_codec import encode_space
+from mbrl_agents.config import SEARCH
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.evaluation.checks import FitChecks
 from mbrl_agents.evaluation.learning_curve import ActedCurve
@@ -195,7 +196,9 @@ def nested_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """``["planner.horizon=10"]`` as ``{"planner": {"horizon": 10}}``."""
     from omegaconf import OmegaConf
 
-    nested: Any = OmegaConf.to_container(dotlist(overrides))
+    # "planner=cem" beside "planner.horizon=10" would be lost.
+    named = [o.replace("=", ".name=", 1) if o.partition("=")[0] in SEARCH else o for o in overrides]
+    nested: Any = OmegaConf.to_container(dotlist(named))
     return dict(nested)
 
 

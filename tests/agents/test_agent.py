@@ -261,9 +261,7 @@ LEARN = {
 
 def test_learn_on_pendulum_with_callbacks_and_logger(tmp_path):
     env = make_vec_env("Pendulum-v1", 2, seed=0)
-    agent = mbrl_agents.make_agent(
-        "simple-cem", env, **LEARN, objective={"disagreement": 0.0, "reward": 10.0}
-    )
+    agent = mbrl_agents.make_agent("simple-cem", env, **LEARN, objective={"disagreement": 0.0})
     agent.set_logger(configure(str(tmp_path / "log"), ["csv"]))
     count = Count()
     checks = CheckpointCallback(150, str(tmp_path / "checks"), name_prefix="agent")

@@ -13,7 +13,15 @@ import pytest
 import yaml
 
 from mbrl_agents import make_agent, make_planner, methods
-from mbrl_agents.config import PRESETS_FILE, ConfigError, from_yaml, presets, resolve_config
+from mbrl_agents.config import (
+    PRESETS_FILE,
+    ConfigError,
+    check_config,
+    from_yaml,
+    presets,
+    resolve_config,
+)
+from mbrl_agents.planners.objectives import ReturnObjectiveConfig
 from mbrl_agents.registry import METHODS
 
 
@@ -212,3 +220,62 @@ def test_importing_the_package_loads_nothing_heavy():
         "assert 'mbrl/LiberoSpatial-v0' in gymnasium.registry"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestPlannerAndObjectiveByName:
+    def test_another_one_begins_with_its_own_settings(self):
+        """Presets are written for the method's own: 100 steps of penalty are no return."""
+        own = resolve_config("simple-cem")
+        assert own.objective.disagreement == 100.0
+        other = resolve_config("simple-cem", ["objective.name=return", "objective.discount=0.9"])
+        assert other.objective == ReturnObjectiveConfig(discount=0.9)
+        assert other.planner == own.planner
+        assert other.search == {"planner": "cem", "objective": "return"}
+        policy = resolve_config("simple-policy-cem", {"planner": "policy"})
+        assert policy.planner.replan == 1
+        assert policy.search["planner"] == "policy"
+
+    def test_it_is_read_back(self):
+        for method, overrides in (
+            ("simple-cem", ["objective.name=return"]),
+            ("dreamer", ["planner.name=policy-guided-cem", "planner.horizon=4"]),
+            ("dreamer-v3-cem", ["planner.name=cem", "preset=cpu"]),
+            ("simple-cem", []),
+        ):
+            config = resolve_config(method, overrides)
+            assert from_yaml(config.to_yaml()) == config
+
+    def test_a_name_is_written_only_where_it_is_not_the_methods_own(self):
+        # Checkpoints of earlier versions, which had no names, go on.
+        for overrides in ([], ["planner.name=cem"]):
+            tree = resolve_config("simple-cem", overrides).to_dict()
+            assert "name" not in tree["planner"]
+            assert "name" not in tree["objective"]
+
+    def test_a_method_that_acts_by_itself_may_have_a_planner(self):
+        config = resolve_config("dreamer-v1", ["planner.name=cem", "planner.horizon=4"])
+        assert config.search == {"planner": "cem", "objective": "return"}
+        assert config.planner.horizon == 4
+        assert resolve_config("dreamer-v1").search == {}
+
+    @pytest.mark.parametrize(
+        ("method", "overrides", "message"),
+        [
+            ("simple-cem", ["planner.name=cme"], "unknown planner 'cme'; did you mean 'cem'"),
+            ("simple-cem", {"objective": "x"}, r"unknown objective 'x' \(valid: progress, return"),
+            ("dreamer", ["objective.name=return"], "acts by itself: an objective needs a planner"),
+            ("dreamer", ["planner.horizon=4"], "no setting 'planner.horizon'"),
+            ("sb3-sac", ["planner.name=cem"], "no setting 'planner.name'"),
+            ("simple-cem", ["objective.name=return", "objective.mode=end"],
+             "with objective 'return' has no setting 'objective.mode'"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_is_refused(self, method, overrides, message):
+        with pytest.raises(ConfigError, match=message):
+            resolve_config(method, overrides)
+
+    def test_settings_are_checked_before_there_is_an_environment(self):
+        assert check_config("simple-cem", ["objective.mode=end", "training.seed=3"]) == 3
+        check_config("simple-cem", ["objective.terminal_value=true"])
+        with pytest.raises(ConfigError, match=r"method 'simple-cem' has no setting 'objective\.x'"):
+            check_config("simple-cem", ["objective.x=1"])

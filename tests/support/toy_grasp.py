@@ -18,6 +18,7 @@ class ToyGrasp(gymnasium.Env):
     task is done when the object lies free within 3 cm of the plate.
     """
 
+    knows_success = True
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(self, sparse: bool = False, render_mode: str | None = None) -> None:

@@ -20,6 +20,7 @@ class ToyReach(gymnasium.Env):
     suite = "toy"
     task_names = ("reach", "reach_far")
     n_init_states = 10
+    knows_success = True
     assets_kind = "none"
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
