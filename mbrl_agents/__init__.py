@@ -15,7 +15,7 @@ from mbrl_agents.registry import methods
 if TYPE_CHECKING:
     from mbrl_agents.factories import load, make_agent, make_planner, make_world_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 register_envs()
 load_entry_points()

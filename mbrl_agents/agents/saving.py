@@ -154,7 +154,7 @@ def read_saved(path: str | os.PathLike[str] | io.BufferedIOBase) -> SavedAgent:
         return _parse(_unzip(path, "the stream"), "the stream")
     target = Path(path)
     if target.is_dir():
-        found = [target / AGENT_FILE, *decisive_files(target)]
+        found = [target / AGENT_FILE, target / VERSIONS_FILE, *decisive_files(target)]
         files = {file.name: file.read_bytes() for file in found if file.is_file()}
         return _parse(files, str(target))
     if not target.is_file():
@@ -189,7 +189,9 @@ def _parse(files: dict[str, bytes], where: str) -> SavedAgent:
     for name in (CONFIG_FILE, AGENT_FILE):
         if name not in files:
             raise FileNotFoundError(f"{where} holds no {name}")
-    config = _config(files[CONFIG_FILE].decode(), where)
+    config = _config(
+        files[CONFIG_FILE].decode(), where, files.get(VERSIONS_FILE, b"").decode("utf-8", "replace")
+    )
     names = [name for name in files if name.endswith(WEIGHTS)]
     try:
         agent = json.loads(files[AGENT_FILE])
@@ -214,17 +216,31 @@ def read_config(folder: Path) -> MethodConfig:
     """
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder} holds no {CONFIG_FILE}")
-    return _config((folder / CONFIG_FILE).read_text(encoding="utf-8"), str(folder))
+    wrote = folder / VERSIONS_FILE
+    return _config(
+        (folder / CONFIG_FILE).read_text(encoding="utf-8"),
+        str(folder),
+        wrote.read_text(encoding="utf-8") if wrote.is_file() else "",
+    )
 
 
-def _config(text: str, where: str) -> MethodConfig:
+def _config(text: str, where: str, wrote: str) -> MethodConfig:
+    """Settings as ``config.yaml`` has them; ``wrote`` is the text of ``versions.json``."""
     try:
         return from_yaml(text)
     except ConfigError as error:
         raise ValueError(
             f"{where} has settings that this version of mbrl_agents does not have ({error}): load "
-            f"it with the version in its {VERSIONS_FILE}, or train again"
+            f"it with the version in its {VERSIONS_FILE}{_version_in(wrote)}, or train again"
         ) from error
+
+
+def _version_in(text: str) -> str:
+    """ ", 0.1.0", the version that wrote a run; empty where nothing says it."""
+    try:
+        return f", {json.loads(text)[PACKAGES[0]]}"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def refuse_earlier(folder: Path) -> None:
