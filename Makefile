@@ -2,6 +2,7 @@
 # make speed   set up .venv if need be, measure speeds beside other projects
 # make test    set up .venv if need be, run the tests
 # make test-cluster   those that start two Ray nodes, a minute or two
+# make examples  run the scripts in examples/ on small budgets
 # make lint    ruff, mypy, import-linter
 # make format  let ruff format and fix
 # make setup   only the set-up;  PYTHON=python3.12 chooses the interpreter
@@ -17,11 +18,11 @@ SOURCES := mbrl_agents envs benchmarks examples scripts tests setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
-.PHONY: help setup bench speed test test-cluster lint format clean
+.PHONY: help setup bench speed test test-cluster examples lint format clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,7s/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,8s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)
 
@@ -40,6 +41,9 @@ test: $(READY)
 
 test-cluster: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/data/test_cluster.py tests/benchmarks/test_engines.py
+
+examples: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m examples tests/test_example_scripts.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
