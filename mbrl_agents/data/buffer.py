@@ -48,7 +48,7 @@ class SequenceBuffer:
         observation_space, action_space: of the environment.  Discrete observations are held as
             one-hot vectors, see `ObservationCodec`.
         recorded: episodes somebody else gathered.
-        extras: see `mbrl_agents.protocols.Algorithm.extras`.
+        extras: those of `mbrl_agents.protocols.Algorithm`.
         capacity: steps of own experience.
         n_envs: environments it comes from.
         folder: of its files; in memory when None.

@@ -38,7 +38,7 @@ class RecordedEpisodes:
     Args:
         episodes: at least one, all with the same observation keys.
         codec: of their actions.
-        extras: see `mbrl_agents.protocols.Algorithm.extras`.
+        extras: those of `mbrl_agents.protocols.Algorithm`.
 
     Raises:
         ValueError: without episodes, or when their observations differ in key or shape.

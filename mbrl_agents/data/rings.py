@@ -34,7 +34,7 @@ class Rings:
         n_envs: environments.
         observations: key to shape and dtype.
         action_size: ``A``.
-        extras: see `mbrl_agents.protocols.Algorithm.extras`.
+        extras: those of `mbrl_agents.protocols.Algorithm`.
         folder: where recorded steps lie in memory-mapped files, see `StepStore`; in memory
             when None.  Extras, which training changes, are always in memory.
     """

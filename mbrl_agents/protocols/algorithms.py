@@ -42,7 +42,7 @@ class Algorithm(Protocol):
     One that keeps recorded stretches to measure its model's errors on has them as ``calibration``,
     a `mbrl_agents.training.optimism.Calibration` among its modules.  One that has more to show of
     itself than what its world model decodes has ``illustrate(episodes, generator=...)``: it takes
-    recorded episodes, each a `Batch` of ``(N, ...)``, and returns `Illustration`s, which
+    recorded episodes, each a `Batch` of ``(N, ...)``, and returns `Illustration` objects, which
     ``mbrl imagine`` writes beside the rest.
     """
 
