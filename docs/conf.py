@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -35,6 +34,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # from a copy beside the pages
     "sphinx_copybutton",
 ]
 myst_enable_extensions = ["dollarmath", "fieldlist"]
@@ -42,10 +43,8 @@ myst_heading_anchors = 4
 highlight_language = "text"  # indented blocks are commands and equations
 
 html_theme = "furo"
+html_use_index = html_domain_indices = False  # the search finds names, and shows them on a phone
 html_title = f"{project} {release}"
-html_static_path = ["static"]
-html_css_files = ["site.css"]
-html_math_renderer = "mathml"
 html_theme_options = {
     "source_repository": REPOSITORY,
     "source_branch": "main",
@@ -121,22 +120,9 @@ def without_page(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes
     return content if exists else None
 
 
-def mathml(writer: Any, node: nodes.Node) -> None:
-    """Write an equation as MathML, which browsers show without a script from elsewhere."""
-    block = isinstance(node, nodes.math_block)
-    try:
-        text = latex2mathml.tex2mathml(node.astext(), as_block=block)
-    except Exception as error:
-        LOG.warning("an equation is not understood: %s", error, location=node)
-        raise nodes.SkipNode from error
-    writer.body.append(f'<div class="math-wrapper">{text}</div>' if block else text)
-    raise nodes.SkipNode
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("source-read", read)
     app.connect("include-read", included)
     app.connect("missing-reference", without_page)
-    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
