@@ -4,6 +4,7 @@
 # make test-cluster   those that start two Ray nodes, a minute or two
 # make examples  run the scripts in examples/ on small budgets
 # make lint    ruff, mypy, import-linter
+# make docs    the documentation site, into build/docs
 # make format  let ruff format and fix
 # make setup   only the set-up;  PYTHON=python3.12 chooses the interpreter
 
@@ -14,11 +15,11 @@ READY := $(VENV)/.ready
 # envs/ and benchmarks/ are installed inside mbrl_agents; type checker and import linter look at
 # a tree of links that has that shape.
 TREE := build/tree
-SOURCES := mbrl_agents envs benchmarks examples scripts tests setup.py
+SOURCES := mbrl_agents envs benchmarks examples scripts tests docs setup.py
 TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
-.PHONY: help setup bench speed test test-cluster examples lint format clean
+.PHONY: help setup bench speed test test-cluster examples lint docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +54,15 @@ lint: $(READY)
 	@ln -s $(CURDIR)/examples/linear_model/linear_model $(TREE)/
 	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p mbrl_agents -p linear_model
 	cd $(TREE) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
+
+# A warning is an error: what a page or docstring refers to has to be there.
+docs: $(READY) $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "build/docs/index.html"
+
+$(VENV)/.docs: pyproject.toml | $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 format: $(READY)
 	$(BIN)/ruff check --fix $(SOURCES)

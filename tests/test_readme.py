@@ -1,4 +1,4 @@
-"""The commands and code that README and CONTRIBUTING show do run (with smaller numbers)."""
+"""The commands and code that README, CONTRIBUTING and docs/ show do run (with smaller numbers)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from mbrl_agents.cli.main import app
 
 ROOT = Path(__file__).parent.parent
+PAGES = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))
 SMALLER = [
     (r"--episodes \d+", "--episodes 2"),
     (r"(mbrl train .*)", r"\1 training.model_steps=20 training.policy_steps=20"),
@@ -32,10 +33,21 @@ SMALLER = [
 
 
 def blocks(file: str, language: str) -> list[str]:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    found = re.findall(rf"<!-- tested -->\n```{language}\n(.*?)```", text, flags=re.DOTALL)
+    found = tested(file, language)
     assert found, f"{file} has no tested {language} block"
     return found
+
+
+def tested(file: str, language: str) -> list[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return re.findall(rf"<!-- tested -->\n```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+CODE = [
+    (file, number)
+    for file in ("README.md", *PAGES)
+    for number in range(len(tested(file, "python")))
+]
 
 
 def smaller(text: str) -> str:
@@ -49,7 +61,9 @@ def smaller(text: str) -> str:
 def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     verbs: set[str] = set()
-    for line in "".join(blocks("README.md", "bash")).splitlines():
+    shown = [*blocks("README.md", "bash"), *(block for p in PAGES for block in tested(p, "bash"))]
+    # What a page shows again has been run, and what it goes on with lies in this folder.
+    for line in dict.fromkeys("".join(shown).splitlines()):
         command = shlex.split(smaller(line))
         assert command[0] == "mbrl"
         # A verb's first command as a user starts it; the others without waiting for torch again.
@@ -73,9 +87,9 @@ def _in_this_process(arguments: list[str]) -> tuple[int, str, str]:
 
 @pytest.mark.libero
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1])
-def test_readme_code(tmp_path: Path, number: int) -> None:
-    code = smaller(blocks("README.md", "python")[number])
+@pytest.mark.parametrize(("file", "number"), CODE)
+def test_code(tmp_path: Path, file: str, number: int) -> None:
+    code = smaller(tested(file, "python")[number])
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
