@@ -35,7 +35,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # from a copy beside the pages
+    "sphinx-mathjax-offline",  # MathJax from a copy beside the pages: a reader needs no network
     "sphinx_copybutton",
 ]
 myst_enable_extensions = ["dollarmath", "fieldlist"]
@@ -43,7 +43,7 @@ myst_heading_anchors = 4
 highlight_language = "text"  # indented blocks are commands and equations
 
 html_theme = "furo"
-html_use_index = html_domain_indices = False  # the search finds names, and shows them on a phone
+html_use_index = html_domain_indices = False  # wider than a phone; the search finds names
 html_title = f"{project} {release}"
 html_theme_options = {
     "source_repository": REPOSITORY,
