@@ -33,12 +33,12 @@ SMALLER = [
 
 
 def blocks(file: str, language: str) -> list[str]:
-    found = tested(file, language)
+    found = marked(file, language)
     assert found, f"{file} has no tested {language} block"
     return found
 
 
-def tested(file: str, language: str) -> list[str]:
+def marked(file: str, language: str) -> list[str]:
     text = (ROOT / file).read_text(encoding="utf-8")
     return re.findall(rf"<!-- tested -->\n```{language}\n(.*?)```", text, flags=re.DOTALL)
 
@@ -46,7 +46,7 @@ def tested(file: str, language: str) -> list[str]:
 CODE = [
     (file, number)
     for file in ("README.md", *PAGES)
-    for number in range(len(tested(file, "python")))
+    for number in range(len(marked(file, "python")))
 ]
 
 
@@ -61,7 +61,7 @@ def smaller(text: str) -> str:
 def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     verbs: set[str] = set()
-    shown = [*blocks("README.md", "bash"), *(block for p in PAGES for block in tested(p, "bash"))]
+    shown = [*blocks("README.md", "bash"), *(block for p in PAGES for block in marked(p, "bash"))]
     # What a page shows again has been run, and what it goes on with lies in this folder.
     for line in dict.fromkeys("".join(shown).splitlines()):
         command = shlex.split(smaller(line))
@@ -89,7 +89,7 @@ def _in_this_process(arguments: list[str]) -> tuple[int, str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "number"), CODE)
 def test_code(tmp_path: Path, file: str, number: int) -> None:
-    code = smaller(tested(file, "python")[number])
+    code = smaller(marked(file, "python")[number])
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
