@@ -23,7 +23,7 @@ BENCH_OPTIONS ?=
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,8s/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '1,9s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)
 
