@@ -1,9 +1,11 @@
-"""The scripts that compare with stock LIBERO."""
+"""The scripts that compare with stock LIBERO, and the one that kills commands."""
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import mujoco
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-STOCK = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "film_differences")
+OTHERS = {"film_differences", "kill_trials", "release_notes"}
+STOCK = sorted(path for path in SCRIPTS.glob("*.py") if path.stem not in OTHERS)
 REFERENCE = ("reference_images.py", "reference_poses.py")
 
 
@@ -47,3 +50,19 @@ def test_examples_name_one_folder_for_the_other_mujoco(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
     assert set(re.findall(r"--target (\S+) mujoco==3\.3\.0", text)) == {"mujoco330"}
     assert set(re.findall(r"PYTHONPATH=(\S+) python", text)) == {"mujoco330"}
+
+
+def test_a_trial_tells_what_a_command_left(tmp_path: Path) -> None:
+    trials = runpy.run_path(str(SCRIPTS / "kill_trials.py"))
+    mark = "a mark of this test"
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    process = subprocess.Popen(sleeping, env={**os.environ, trials["MARK"]: mark})
+    try:
+        assert trials["marked"](mark) == [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+    assert trials["marked"](mark) == []
+    for name, left in ((".run.json.x.partial", True), (".in-use", True), ("run.json", False)):
+        assert trials["temporary"](tmp_path / name) is left
+    assert not trials["temporary"](tmp_path / ".arrays" / "rewards.npy")
