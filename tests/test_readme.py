@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def marked(file: str, language: str) -> list[str]:
 
 
 CODE = [
-    (file, number)
+    pytest.param(file, number, marks=pytest.mark.docs if file in PAGES else pytest.mark.slow)
     for file in ("README.md", *PAGES)
     for number in range(len(marked(file, "python")))
 ]
@@ -60,9 +61,22 @@ def smaller(text: str) -> str:
 @pytest.mark.slow
 def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    run_all(blocks("README.md", "bash"))
+
+
+@pytest.mark.libero
+@pytest.mark.docs
+def test_commands_of_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Pages go on with what README's commands left.
+    pages = [block for page in PAGES for block in marked(page, "bash")]
+    assert pages
+    run_all([*blocks("README.md", "bash"), *pages])
+
+
+def run_all(shown: Sequence[str]) -> None:
+    """Run the commands of blocks in the current folder; those shown twice once."""
     verbs: set[str] = set()
-    shown = [*blocks("README.md", "bash"), *(block for p in PAGES for block in marked(p, "bash"))]
-    # What a page shows again has been run, and what it goes on with lies in this folder.
     for line in dict.fromkeys("".join(shown).splitlines()):
         command = shlex.split(smaller(line))
         assert command[0] == "mbrl"
@@ -86,7 +100,6 @@ def _in_this_process(arguments: list[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.libero
-@pytest.mark.slow
 @pytest.mark.parametrize(("file", "number"), CODE)
 def test_code(tmp_path: Path, file: str, number: int) -> None:
     code = smaller(marked(file, "python")[number])

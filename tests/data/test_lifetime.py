@@ -61,10 +61,10 @@ def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> N
 
 
 JOB = """
-import signal, sys, time
+import os, signal, time
 from mbrl_agents.data.lifetime import end_with_pipe
 def saved(*_):
-    print("asked", flush=True)
+    os.write(1, b"asked\n")  # print may have been interrupted in the middle of its own
 signal.signal(signal.SIGTERM, saved)
 end_with_pipe(0, patience=0.2)
 print("ready", flush=True)
