@@ -64,7 +64,7 @@ JOB = """
 import os, signal, time
 from mbrl_agents.data.lifetime import end_with_pipe
 def saved(*_):
-    os.write(1, b"asked\n")  # print may have been interrupted in the middle of its own
+    os.write(1, b"asked\\n")  # print may have been interrupted in the middle of its own
 signal.signal(signal.SIGTERM, saved)
 end_with_pipe(0, patience=0.2)
 print("ready", flush=True)
