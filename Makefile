@@ -57,6 +57,7 @@ lint: $(READY)
 
 # A warning is an error: what a page or docstring refers to has to be there.
 docs: $(READY) $(VENV)/.docs
+	@rm -rf build/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 	MBRL_SITE=build/docs $(BIN)/python -m pytest -q -m docs tests/docs/test_site.py tests/test_readme.py
 	@echo "build/docs/index.html"

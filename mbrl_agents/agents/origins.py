@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
+from gymnasium.envs.registration import load_env_creator
 from stable_baselines3.common.vec_env import VecEnv
 
 TASK = "task"
@@ -34,12 +37,13 @@ def origin_of(env: Any) -> dict[str, Any] | None:
     None where it draws among all of them, or where it has no tasks.
     """
     spec = _attribute(env, "spec", None)
-    return None if spec is None else named_origin(spec.id, spec.kwargs.get(TASK), env)
+    return None if spec is None else named_origin(spec.id, spec.kwargs, env)
 
 
-def named_origin(env_id: str, task: Any, env: Any) -> dict[str, Any]:
-    """The same for an id and a value of the keyword ``task``, with the names of ``env``'s tasks."""
+def named_origin(env_id: str, kwargs: Mapping[str, Any], env: Any) -> dict[str, Any]:
+    """The same for an id and keywords of ``gym.make``, with the names of ``env``'s tasks."""
     names = list(_attribute(env, "task_names", None) or ())
+    task = kwargs[TASK] if TASK in kwargs else _default_task(env_id)
     tasks: list[Any] | None = None
     if task is not None:
         given = list(task) if isinstance(task, list | tuple) else [task]
@@ -75,6 +79,22 @@ def warn_of_another(
             OtherTaskWarning,
             stacklevel=level,
         )
+
+
+def _default_task(env_id: str) -> Any:
+    """The task of an environment that is made without the keyword; None where it has none."""
+    try:
+        spec = gymnasium.spec(env_id)
+    except gymnasium.error.Error:  # made of a specification that nobody registered
+        return None
+    if TASK in spec.kwargs:
+        return spec.kwargs[TASK]
+    found = spec.entry_point
+    creator: Any = load_env_creator(found) if isinstance(found, str) else found
+    if creator is None or TASK not in (parameters := inspect.signature(creator).parameters):
+        return None
+    default = parameters[TASK].default
+    return None if default is inspect.Parameter.empty else default
 
 
 def _tasks(tasks: list[Any]) -> str:

@@ -132,7 +132,7 @@ def warn_of_another_task(folder: str | Path, env: gymnasium.Env) -> None:
     from mbrl_agents.agents.origins import named_origin, origin_of, warn_of_another
 
     spec = RunInfo.read(folder).spec
-    trained = named_origin(spec.env_id, spec.env_kwargs.get(TASK), env)
+    trained = named_origin(spec.env_id, spec.env_kwargs, env)
     warn_of_another(trained, origin_of(env), f"the run in {folder}", level=4)
 
 

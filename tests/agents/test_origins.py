@@ -33,6 +33,22 @@ def trained(tmp_path, **kwargs):
     return agent
 
 
+def test_a_task_that_is_not_given_is_the_default():
+    """ToyReach has task 0 unless another is asked for."""
+    given, left_out = (origin_of(gymnasium.make(REACH, **k)) for k in ({"task": 0}, {}))
+    assert given == left_out
+    other = origin_of(gymnasium.make(REACH, task=1))
+    words = difference(left_out, other)
+    assert words is not None
+    assert "trained on task 0 of ToyReach-v0, and this is task 1" in words
+
+
+def test_an_environment_that_nobody_registered_has_no_default_task():
+    cart = type(gymnasium.make("CartPole-v1").unwrapped)
+    spec = gymnasium.envs.registration.EnvSpec("Own-v0", entry_point=cart)
+    assert origin_of(gymnasium.make(spec)) == {"env": "Own-v0", "tasks": None}
+
+
 def test_another_task_is_warned_of_and_possible(tmp_path, strict):
     agent = trained(tmp_path, task=0)
     mbrl_agents.load(tmp_path / "agent", gymnasium.make(REACH, task=0))
