@@ -99,8 +99,8 @@ def load(
         ValueError: when it is not a saved agent, or a ready-made object was not given again.
     """
     from mbrl_agents.agents.agent import Agent
-    from mbrl_agents.agents.base import Parts
     from mbrl_agents.agents.hub import fetch
+    from mbrl_agents.agents.parts import Parts
 
     parts, others = Parts.among(arguments)
     found = path if isinstance(path, io.BufferedIOBase) else fetch(path)

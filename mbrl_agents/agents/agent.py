@@ -14,9 +14,9 @@ from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from mbrl_agents.agents.base import Parts
 from mbrl_agents.agents.experience import Collector, experience_folder
 from mbrl_agents.agents.origins import origin_of, tells_success
+from mbrl_agents.agents.parts import Parts
 from mbrl_agents.agents.saving import (
     CHECKPOINT,
     LOG_FILE,
@@ -38,6 +38,9 @@ from mbrl_agents.training.trainer import FIT, LEARN, Report, Trainer, check_iden
 
 ONLINE = "online"
 """Phase of the log in ``learn``, which counts environment steps."""
+
+FIRST_CHECKPOINT = 500
+"""Environment steps of ``learn`` before its first checkpoint, or what settings ask for, if less."""
 
 
 class Agent(TrainedAgent):
@@ -224,7 +227,9 @@ class Agent(TrainedAgent):
                 from it, exactly as if it had never stopped.  To make that possible for
                 environments that cannot be saved, all of them are reset with seeds of their own at
                 every checkpoint, interrupted or not; with one environment that is when an episode
-                ends anyway.
+                ends anyway.  Checkpoints follow after 500, 1,000, 2,000, ... steps until
+                ``training.checkpoint_every`` lie between them: how many steps a minute brings is
+                not known before, and the clock must not decide where environments are reset.
 
         Raises:
             ValueError: without an environment, for a method whose prior needs demonstrations
@@ -288,9 +293,8 @@ class Agent(TrainedAgent):
                     if not ended:
                         callback.on_rollout_start()
                 waited = self.num_timesteps - checkpoint
-                due = waited >= settings.checkpoint_every and (
-                    bool(dones[0]) or waited >= 2 * settings.checkpoint_every
-                )
+                every = min(settings.checkpoint_every, max(checkpoint, FIRST_CHECKPOINT))
+                due = waited >= every and (bool(dones[0]) or waited >= 2 * every)
                 if run is not None and going and (due or ended):
                     self._save_online(run, {"logged": logged, "random_until": random_until})
                     self._reset_environments()

@@ -149,6 +149,8 @@ def _speed(
     folder: Path, only: Sequence[str] | None, workers: int | None, fresh: bool, as_json: bool
 ) -> None:
     """Measure, write ``summary.json`` after every row and print the table."""
+    from mbrl_agents.data.locks import locked
+
     with console.usage():
         from mbrl_agents.benchmarks.speed import runner, success
 
@@ -163,7 +165,7 @@ def _speed(
         runner.write_speed(folder, [row])
         console.note(f"measured {row.id}")
 
-    with console.failures():
+    with console.failures(), locked(folder):
         rows = runner.run_speed(
             keep,
             only,

@@ -19,7 +19,8 @@ class TrainingSettings:
         replay_size: steps of own experience that are kept; pages never written take no memory.
         holdout: share of the episodes that is held out for diagnostics and keep-best.
         log_every: updates of ``fit``, and environment steps of ``learn``, between logs.
-        checkpoint_every: likewise between resumable checkpoints.
+        checkpoint_every: likewise between resumable checkpoints, of which ``learn`` writes further
+            ones in its first minutes.
         seed: of weights, splits, batches and what is drawn while acting.
         threads: CPU threads while training; 0 leaves torch's setting.
         compile: compile a model's steps with ``torch.compile`` while it is trained, for a GPU; the

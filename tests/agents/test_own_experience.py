@@ -239,6 +239,32 @@ def test_a_fitted_method_that_is_killed_ends_with_the_same_weights(tmp_path, n_e
     assert logs[0] == logs[1]
 
 
+def test_the_first_checkpoints_do_not_wait_for_the_tenth_thousand_of_steps(tmp_path):
+    """By default many steps lie between checkpoints; who stops early has one all the same."""
+
+    class Kept(BaseCallback):
+        def _on_step(self) -> bool:
+            file = tmp_path / "run" / CHECKPOINT
+            if file.is_file():
+                kept.add(load_meta(file)["facts"]["num_timesteps"])
+            return True
+
+    def learn(run, callback=None):
+        agent = mbrl_agents.make_agent(
+            "simple-cem", make_vec_env(Line, 1, seed=3), training={"random_steps": 10_000}
+        )
+        agent.learn(2200, callback, folder=run)
+        return agent.num_timesteps
+
+    kept: set[int] = set()
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "killed", Kill(700))
+    begun = load_meta(tmp_path / "killed" / CHECKPOINT)["facts"]["num_timesteps"]
+    assert 500 <= begun < 600
+    assert learn(tmp_path / "killed") == learn(tmp_path / "run", Kept()) == 2200
+    assert [round(step, -2) for step in sorted(kept)] == [500, 1000, 2000]
+
+
 def test_it_learns_from_recorded_episodes_and_resumes(tmp_path):
     episodes = toy_grasp.demonstrations(3)
     settings = {**TINY["training"], "updates": 24, "checkpoint_every": 10, "log_every": 8}

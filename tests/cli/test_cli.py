@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from mbrl_agents.cli.collect import run_digest
 from mbrl_agents.cli.main import app
 from mbrl_agents.data.dataset import count_episodes, read_infos
+from mbrl_agents.data.locks import locked
 
 TOY = "toy_reach:ToyReach-v0"
 QUICK = ["training.model_steps=10", "training.policy_steps=10"]
@@ -278,6 +279,10 @@ def test_measured_speeds_outlive_an_interruption(
     assert [line[:4] for line in result.stdout.splitlines()[2:]] == ["| a ", "| c "]
     result = mbrl("bench", "speed", "--out", tmp_path, "--methods", "a", "--json")
     assert [row["id"] for row in json.loads(result.stdout)["rows"]] == ["a", "b", "c"]
+    with locked(tmp_path):
+        result = mbrl("bench", "speed", "--out", tmp_path, "--methods", "a")
+    assert result.exit_code == 1
+    assert "is in use by process" in result.stderr
 
 
 def test_asset_commands() -> None:

@@ -24,7 +24,7 @@ from small_methods import (
 )
 from torch import Tensor, nn
 
-from mbrl_agents.agents.base import build_search
+from mbrl_agents.agents.parts import build_search
 from mbrl_agents.agents.policy import AgentPolicy
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.actions import ActionCodec
