@@ -82,6 +82,10 @@ class ControllerConfig:
         evaluate_episodes: of each, on episodes that no candidate had; the controller that did
             best is kept.
         max_steps: at which an episode of the search is cut off; 0 leaves it to the environment.
+        patience: steps without a reward above zero after which an episode of the search is given
+            up; what is left of ``max_steps`` counts as if it went on like that.  0 gives up none.
+        diagonal: whether the distribution's covariance stays diagonal, which adapts it sooner
+            (Ros and Hansen 2008, sep-CMA-ES).
     """
 
     inputs: str = "zh"
@@ -98,6 +102,8 @@ class ControllerConfig:
     evaluate_every: int = 5
     evaluate_episodes: int = 8
     max_steps: int = 0
+    patience: int = 0
+    diagonal: bool = False
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUTS:
@@ -108,7 +114,11 @@ class ControllerConfig:
         _at_least(
             self, 1, "dream_steps", "generations", "episodes", "evaluate_every", "evaluate_episodes"
         )
-        _at_least(self, 0, "l2", "max_steps")
+        _at_least(self, 0, "l2", "max_steps", "patience")
+        if self.patience and not self.max_steps:
+            raise ValueError(
+                "patience counts what is left of an episode, so max_steps must say how long one is"
+            )
         if self.tracks == "halves" and self.population % 2:
             raise ValueError(f"tracks='halves' needs an even population, got {self.population}")
         if min(self.sigma, self.temperature) <= 0:

@@ -85,6 +85,7 @@ class ControllerPhase:
             self.config.sigma,
             self.config.population,
             seed=seed_of(self.seed, SEARCH, self.turns),
+            diagonal=self.config.diagonal,
         )
 
     def use(self, rollouts: Rollouts | None) -> None:
@@ -157,7 +158,7 @@ class ControllerPhase:
             weights = {k: v.detach().cpu().numpy() for k, v in self.model.state_dict().items()}
             self._shared = ModelWeights(self.model.config, self.config, *self.spaces, weights)
         jobs = [
-            Trial(candidates[row], int(seed), self.config.max_steps)
+            Trial(candidates[row], int(seed), self.config.max_steps, self.config.patience)
             for row in range(len(seeds))
             for seed in seeds[row]
         ]

@@ -22,11 +22,15 @@ class Evolution:
         sigma: the first standard deviation.
         population: candidates of a generation.
         seed: of what is drawn.
+        diagonal: whether the covariance stays diagonal.
     """
 
-    def __init__(self, start: Tensor, sigma: float, population: int, *, seed: int) -> None:
+    def __init__(
+        self, start: Tensor, sigma: float, population: int, *, seed: int, diagonal: bool = False
+    ) -> None:
         self.start = start.double().clone()
         self.sigma, self.population, self.seed = sigma, population, seed
+        self.diagonal = diagonal
         self.told: list[np.ndarray] = []
         self._asked: list[np.ndarray] | None = None
         self._search = self._new()
@@ -104,6 +108,7 @@ class Evolution:
         draws = np.random.default_rng(self.seed)
         options = {
             "popsize": self.population,
+            "CMA_diagonal": self.diagonal,
             "randn": lambda *shape: draws.standard_normal(shape),
             "seed": np.nan,  # numpy's global generator stays as it is
             "verbose": -9,

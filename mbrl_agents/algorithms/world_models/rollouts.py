@@ -126,21 +126,27 @@ class Trial:
         parameters: ``(size,)`` of the controller.
         seed: of the environment.
         max_steps: at which it is cut off; 0 leaves it to the environment.
+        patience: steps without a reward above zero after which it is given up; 0 never.
     """
 
     parameters: np.ndarray
     seed: int
     max_steps: int
+    patience: int = 0
 
 
 def trial(place: Workplace, job: Trial) -> tuple[float, int]:
-    """Play one; returns the sum of rewards and the number of steps."""
+    """Play one; returns the sum of rewards and the number of steps.
+
+    The steps that an episode given up had left are counted with the mean reward of its last ones.
+    """
     if "built" not in place.memo:
         place.memo["built"] = place.shared.build()
     model, controller = place.memo["built"]
     codec = ActionCodec(place.env.action_space)
     controller.set_flat(torch.from_numpy(job.parameters))
     total, steps, over = 0.0, 0, False
+    idle, idle_reward = 0, 0.0
     with torch.inference_mode(), _one_image_at_a_time():
         observation, _ = place.env.reset(seed=job.seed)
         state, action = model.initial(1), torch.zeros(1, codec.size)
@@ -156,6 +162,9 @@ def trial(place: Workplace, job: Trial) -> tuple[float, int]:
             observation, reward, terminated, truncated, _ = place.env.step(executed)
             total, steps = total + float(reward), steps + 1
             over = terminated or truncated or steps == job.max_steps
+            idle, idle_reward = (0, 0.0) if reward > 0 else (idle + 1, idle_reward + float(reward))
+            if job.patience and idle >= job.patience and not over:
+                return total + (job.max_steps - steps) * idle_reward / idle, steps
     return total, steps
 
 
