@@ -159,10 +159,11 @@ def trial(place: Workplace, job: Trial) -> tuple[float, int]:
             state = model.observe(state, obs, action, torch.tensor([steps == 0]))
             action = controller(model.features(state))
             executed = codec.decode(action.numpy())[0]
-            observation, reward, terminated, truncated, _ = place.env.step(executed)
-            total, steps = total + float(reward), steps + 1
+            observation, received, terminated, truncated, _ = place.env.step(executed)
+            reward = float(received)
+            total, steps = total + reward, steps + 1
             over = terminated or truncated or steps == job.max_steps
-            idle, idle_reward = (0, 0.0) if reward > 0 else (idle + 1, idle_reward + float(reward))
+            idle, idle_reward = (0, 0.0) if reward > 0 else (idle + 1, idle_reward + reward)
             if job.patience and idle >= job.patience and not over:
                 return total + (job.max_steps - steps) * idle_reward / idle, steps
     return total, steps
