@@ -37,6 +37,10 @@ TEXTS = 4096
 """Most of the written rewards that are kept; an episode has a few hundred."""
 
 
+FRAMES = 1000
+"""Frames after which Gymnasium ends an episode."""
+
+
 def make_car_racing(
     size: int | None = None, rows: int | None = None, **kwargs: Any
 ) -> gymnasium.Env:
@@ -45,17 +49,31 @@ def make_car_racing(
     Args:
         size: side of square frames; None leaves them at 96 x 96.
         rows: how many of the upper rows are kept before that; the lowest 12 show instruments.
-        **kwargs: of Gymnasium's CarRacing.
+        **kwargs: of `FastCarRacing`.
     """
     return prepared(FastCarRacing(**kwargs), size=size, rows=rows)
 
 
 class FastCarRacing(CarRacing):
-    """`gymnasium.envs.box2d.CarRacing` with the same keywords, spaces, frames and rewards."""
+    """`gymnasium.envs.box2d.CarRacing` with the same keywords, spaces, frames and rewards.
+
+    Args:
+        *args: of Gymnasium's.
+        action_repeat: frames that an action is held for.  Their rewards are added, so an episode's
+            return means what it means with 1, and only the last is drawn and returned.  An episode
+            has 1,000 frames at most, whatever this is.
+        **kwargs: of Gymnasium's.
+
+    Raises:
+        ValueError: for an ``action_repeat`` below 1.
+    """
 
     surf: Any  # Gymnasium's class says None of what it draws on later
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, action_repeat: int = 1, **kwargs: Any) -> None:
+        if action_repeat < 1:
+            raise ValueError(f"action_repeat must be at least 1, got {action_repeat}")
+        self.action_repeat, self._frames, self._unseen = action_repeat, 0, False
         super().__init__(*args, **kwargs)
         self._grass = _grass()
         self._corners: NDArray[np.float64] = np.zeros((2, 4, 0))
@@ -77,9 +95,32 @@ class FastCarRacing(CarRacing):
             "continuous": self.continuous,
             "domain_randomize": self.domain_randomize,
             "lap_complete_percent": self.lap_complete_percent,
+            "action_repeat": self.action_repeat,
         }
 
+    def reset(self, **kwargs: Any) -> Any:
+        self._frames, self._unseen = 0, False
+        return super().reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        if self.action_repeat == 1 or action is None:  # reset takes a step without an action
+            return super().step(action)
+        total = 0.0
+        for number in range(self.action_repeat):
+            self._unseen = number + 1 < self.action_repeat and self._frames + 1 < FRAMES
+            _, reward, terminated, truncated, info = super().step(action)
+            total, self._frames = total + float(reward), self._frames + 1
+            truncated = truncated or self._frames >= FRAMES
+            if terminated or truncated:
+                break
+        if self._unseen:  # the episode ended before its last frame
+            self._unseen = False
+            self.state = self._render("state_pixels")
+        return self.state, total, terminated, truncated, info
+
     def _render(self, mode: str) -> Any:
+        if mode == "state_pixels" and self._unseen:
+            return self.state
         if mode != "state_pixels" or "t" not in self.__dict__:
             return super()._render(mode)
         if self._font is None or self._window is None or self._turned is None:

@@ -74,3 +74,45 @@ def test_frames_need_an_image_that_is_large_enough():
         gymnasium.make(OURS, rows=97)
     with pytest.raises(ValueError, match="frames are a Box"):
         gymnasium.make("mbrl/Frames-v0", env_id="CartPole-v1", size=64)
+
+
+@pytest.mark.parametrize("seed", (0, 3))
+def test_a_repeated_action_shows_the_frames_of_the_original_and_adds_their_rewards(seed):
+    ours, original = gymnasium.make(OURS, action_repeat=3), gymnasium.make(ORIGINAL)
+    assert np.array_equal(ours.reset(seed=seed)[0], original.reset(seed=seed)[0])
+    for action in drives(seed, 334):
+        left, total, ends = ours.step(action), 0.0, False
+        for _ in range(3):
+            frame, reward, terminated, truncated, _ = original.step(action)
+            total, ends = total + float(reward), terminated or truncated
+            if ends:
+                break
+        assert np.array_equal(left[0], frame)
+        assert left[1] == pytest.approx(total, abs=1e-9)
+        assert (left[2] or left[3]) == ends
+    # 333 actions of three frames and one of a single one.
+    assert ends
+
+
+def test_the_frame_of_an_end_amid_repeated_actions_is_shown():
+    ours, original = gymnasium.make(OURS, action_repeat=8), gymnasium.make(ORIGINAL)
+    for env in (ours, original):
+        env.reset(seed=5)
+        car = env.unwrapped.car
+        for body in (car.hull, *car.wheels):
+            shift = 333.1 - car.hull.position[0] if body is car.hull else 0.0
+            body.position = (body.position[0] + shift, body.position[1])
+        car.hull.linearVelocity = (50.0, 0.0)
+    still = np.zeros(3)
+    left, frames = ours.step(still), 0
+    terminated = False
+    while not terminated:
+        frame, _, terminated, _, _ = original.step(still)
+        frames += 1
+    assert 1 <= frames < 8 and left[2]
+    assert np.array_equal(left[0], frame)
+
+
+def test_an_action_is_repeated_at_least_once():
+    with pytest.raises(ValueError, match="action_repeat must be at least 1, got 0"):
+        gymnasium.make(OURS, action_repeat=0)

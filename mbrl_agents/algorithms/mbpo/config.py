@@ -17,6 +17,9 @@ class MBPOModelConfig:
         hidden: widths of the hidden layers, with swish activations.
         end_hidden: those of the networks that predict whether an episode ends.
         decay: weight decay of the first layer and of the last; between, it rises evenly.
+        beta: each squared error's share of the likelihood's gradient is multiplied by the predicted
+            variance to this power (Seitzer et al. 2022, arXiv:2203.09168): 0 is the likelihood,
+            which gives up on what it finds hard, 1 trains means by their squared errors.
         reward_scale, end_scale: weights of the losses of reward and end beside that of the next
             observation.
     """
@@ -26,6 +29,7 @@ class MBPOModelConfig:
     hidden: tuple[int, ...] = (128, 128)
     end_hidden: tuple[int, ...] = (64, 64)
     decay: tuple[float, float] = (2.5e-5, 1e-4)
+    beta: float = 0.5
     reward_scale: float = 1.0
     end_scale: float = 1.0
 
@@ -40,6 +44,8 @@ class MBPOModelConfig:
                 raise ValueError(f"{name} must name widths of at least 1, got {widths}")
         if len(self.decay) != 2 or min(self.decay) < 0:
             raise ValueError(f"decay must be two numbers of at least 0, got {self.decay}")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta must lie in [0, 1], got {self.beta}")
         for name in ("reward_scale", "end_scale"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

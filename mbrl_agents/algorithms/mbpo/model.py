@@ -51,6 +51,7 @@ class MBPOModel(nn.Module):
     """
 
     elites: Tensor
+    ending_seen: Tensor
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class MBPOModel(nn.Module):
         self.min_log_variance = nn.Parameter(torch.full((size + 1,), low))
         self.max_log_variance = nn.Parameter(torch.full((size + 1,), high))
         self.register_buffer("elites", torch.arange(config.elites))
+        self.register_buffer("ending_seen", torch.tensor(False))
 
     # -- the protocol -------------------------------------------------------------------
 
@@ -168,7 +170,13 @@ class MBPOModel(nn.Module):
         return obs + change[..., :-1], change[..., -1]
 
     def ending(self, obs: Tensor) -> Tensor:
-        """``(B,)`` probability that an episode that reaches ``obs`` ``(B, D)`` ends there."""
+        """``(B,)`` probability that an episode that reaches ``obs`` ``(B, D)`` ends there.
+
+        Zeros until an end was recorded: where rewards are negative, a policy would look for
+        whatever chance of an end is left.
+        """
+        if not self.ending_seen:
+            return torch.zeros(len(obs), device=obs.device)
         logits = self.end(self.inputs(obs)).index_select(0, self.elites)[..., 0]
         return torch.sigmoid(logits).mean(0)
 
@@ -181,6 +189,7 @@ class MBPOModel(nn.Module):
         change = torch.cat([data.next_obs - data.obs, data.reward[:, None]], -1)
         self.changes.fit(change)
         self.actions.fit(data.action)
+        self.ending_seen |= data.terminal.any()
 
     def compute_loss(
         self, data: Transitions, weight: Tensor | None = None
@@ -201,6 +210,8 @@ class MBPOModel(nn.Module):
         square = (mean - target).square()
         # Chua et al. 2018, equation 1, less constants; for each dimension by itself.
         nats = square * (-log_variance).exp() + log_variance
+        if config.beta:
+            nats = nats * (config.beta * log_variance.detach()).exp()
         logits = self.end(self.inputs(data.next_obs))[..., 0]
         ends = F.binary_cross_entropy_with_logits(
             logits, data.terminal.float().expand_as(logits), reduction="none"

@@ -76,6 +76,9 @@ class ControllerConfig:
         tracks: which episodes candidates share: "common" all the same, "halves" the authors' way:
             the first half of the population has an episode in common with the second.
         sigma: standard deviation of the first generation.
+        h_scale: that of the parameters that read the LSTM's ``h``, in units of ``sigma``.  They
+            are most of all, and with 1 their noise hides what ``z`` is worth from a small
+            population.
         l2: penalty on the mean square of the parameters, in units of the return.
         evaluate_every: generations between evaluations of the distribution's mean; the last
             generation's is always evaluated.
@@ -98,6 +101,7 @@ class ControllerConfig:
     episodes: int = 4
     tracks: str = "common"
     sigma: float = 0.1
+    h_scale: float = 1.0
     l2: float = 0.01
     evaluate_every: int = 5
     evaluate_episodes: int = 8
@@ -121,10 +125,9 @@ class ControllerConfig:
             )
         if self.tracks == "halves" and self.population % 2:
             raise ValueError(f"tracks='halves' needs an even population, got {self.population}")
-        if min(self.sigma, self.temperature) <= 0:
-            raise ValueError(
-                f"sigma and temperature must be positive, got {self.sigma}, {self.temperature}"
-            )
+        for name in ("sigma", "h_scale", "temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

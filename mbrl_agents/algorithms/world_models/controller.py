@@ -43,7 +43,7 @@ class Controller(nn.Module):
                 f"one_sided names dimension {wrong[0]}, but there are "
                 f"{'discrete actions' if discrete else f'{action_size} dimensions'}"
             )
-        self.discrete, self.one_sided = discrete, config.one_sided
+        self.discrete, self.one_sided, self.latent = discrete, config.one_sided, latent
         self.inputs = latent + hidden if config.inputs == "zh" else latent
         self.weight = nn.Parameter(torch.zeros(action_size, self.inputs))
         self.bias = nn.Parameter(torch.zeros(action_size))
@@ -75,6 +75,12 @@ class Controller(nn.Module):
             dims = list(self.one_sided)
             action[..., dims] = 2.0 * action[..., dims].clamp_min(0.0) - 1.0
         return action
+
+    def scales(self, h_scale: float) -> Tensor:
+        """``(size,)``: ``h_scale`` for parameters that read ``h``, 1 for the others."""
+        found = torch.ones(self.weight.shape, dtype=torch.float64)
+        found[:, self.latent :] = h_scale
+        return torch.cat([found.flatten(), torch.ones(len(self.bias), dtype=torch.float64)])
 
     def flat(self) -> Tensor:
         """``(size,)`` float64: weights row by row, then biases."""

@@ -80,12 +80,14 @@ class ControllerPhase:
         self.evolution = self._new_evolution()
 
     def _new_evolution(self) -> Evolution:
+        scale = self.config.h_scale
         return Evolution(
             self.controller.flat(),
             self.config.sigma,
             self.config.population,
             seed=seed_of(self.seed, SEARCH, self.turns),
             diagonal=self.config.diagonal,
+            scales=None if scale == 1.0 else self.controller.scales(scale),
         )
 
     def use(self, rollouts: Rollouts | None) -> None:

@@ -23,14 +23,22 @@ class Evolution:
         population: candidates of a generation.
         seed: of what is drawn.
         diagonal: whether the covariance stays diagonal.
+        scales: ``(n,)`` first standard deviations in units of ``sigma``; ones when None.
     """
 
     def __init__(
-        self, start: Tensor, sigma: float, population: int, *, seed: int, diagonal: bool = False
+        self,
+        start: Tensor,
+        sigma: float,
+        population: int,
+        *,
+        seed: int,
+        diagonal: bool = False,
+        scales: Tensor | None = None,
     ) -> None:
         self.start = start.double().clone()
         self.sigma, self.population, self.seed = sigma, population, seed
-        self.diagonal = diagonal
+        self.diagonal, self.scales = diagonal, scales
         self.told: list[np.ndarray] = []
         self._asked: list[np.ndarray] | None = None
         self._search = self._new()
@@ -115,6 +123,8 @@ class Evolution:
             "verb_log": 0,
             "verb_disp": 0,
         }
+        if self.scales is not None:
+            options["CMA_stds"] = self.scales.double().numpy()
         return cma.CMAEvolutionStrategy(self.start.numpy(), self.sigma, options)
 
 

@@ -76,3 +76,29 @@ def test_a_diagonal_covariance_learns_the_scales_of_many_parameters_sooner():
         return float((scales * np.square(search.mean.numpy())).sum())
 
     assert left(True) < 0.2 * left(False)
+
+
+def test_what_reads_h_varies_less_at_first_where_that_is_asked_for():
+    controller = Controller(ControllerConfig(), 5, 40, 2, discrete=False)
+    scales = controller.scales(0.1)
+    search = Evolution(controller.flat(), 0.5, 400, seed=3, scales=scales)
+    spread = torch.from_numpy(search.ask()).std(0)
+    torch.testing.assert_close(spread, 0.5 * scales, rtol=0.2, atol=0)
+
+    # Small weights of h, and a bias, wherever they are among the parameters.
+    weight, bias = scales[:90].view(2, 45), scales[90:]
+    assert (weight[:, :5] == 1).all() and (weight[:, 5:] == 0.1).all() and (bias == 1).all()
+    onto_z = Controller(ControllerConfig(inputs="z"), 5, 40, 2, discrete=False)
+    assert (onto_z.scales(0.1) == 1).all()
+
+    # What was stored leads to the same search.
+    search.tell(-np.square(search.ask()).sum(1))
+    again = Evolution(controller.flat(), 0.5, 400, seed=3, scales=scales)
+    again.restore(search.tensors())
+    assert np.array_equal(again.ask(), search.ask())
+
+
+@pytest.mark.parametrize("name", ["sigma", "h_scale", "temperature"])
+def test_a_scale_is_positive(name):
+    with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+        ControllerConfig(**{name: 0.0})
