@@ -76,7 +76,7 @@ def test_frames_need_an_image_that_is_large_enough():
         gymnasium.make("mbrl/Frames-v0", env_id="CartPole-v1", size=64)
 
 
-@pytest.mark.parametrize("seed", (0, 3))
+@pytest.mark.parametrize("seed", [0, 3])
 def test_a_repeated_action_shows_the_frames_of_the_original_and_adds_their_rewards(seed):
     ours, original = gymnasium.make(OURS, action_repeat=3), gymnasium.make(ORIGINAL)
     assert np.array_equal(ours.reset(seed=seed)[0], original.reset(seed=seed)[0])
@@ -109,7 +109,8 @@ def test_the_frame_of_an_end_amid_repeated_actions_is_shown():
     while not terminated:
         frame, _, terminated, _, _ = original.step(still)
         frames += 1
-    assert 1 <= frames < 8 and left[2]
+    assert 1 <= frames < 8
+    assert left[2]
     assert np.array_equal(left[0], frame)
 
 

@@ -43,9 +43,7 @@ def swish(x: torch.Tensor) -> torch.Tensor:
     return x / (1 + (-x).exp())
 
 
-def naive(
-    found: MBPOModel, member: int, batch: Transitions, row: int, beta: float
-) -> torch.Tensor:
+def naive(found: MBPOModel, member: int, batch: Transitions, row: int, beta: float) -> torch.Tensor:
     """Loss of one transition for one member, number by number."""
 
     def through(network, x):
@@ -121,7 +119,8 @@ def test_nothing_ends_in_imagination_before_an_end_was_recorded():
     found.fit_statistics(batch)
     found.fit_statistics(endless)  # one seen is remembered
     chances = found.ending(batch.obs)
-    assert (chances > 0).all() and (chances < 1).all()
+    assert (chances > 0).all()
+    assert (chances < 1).all()
     again = model()
     again.load_state_dict(found.state_dict())
     torch.testing.assert_close(again.ending(batch.obs), chances)

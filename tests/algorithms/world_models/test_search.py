@@ -87,7 +87,9 @@ def test_what_reads_h_varies_less_at_first_where_that_is_asked_for():
 
     # Small weights of h, and a bias, wherever they are among the parameters.
     weight, bias = scales[:90].view(2, 45), scales[90:]
-    assert (weight[:, :5] == 1).all() and (weight[:, 5:] == 0.1).all() and (bias == 1).all()
+    assert (weight[:, :5] == 1).all()
+    assert (weight[:, 5:] == 0.1).all()
+    assert (bias == 1).all()
     onto_z = Controller(ControllerConfig(inputs="z"), 5, 40, 2, discrete=False)
     assert (onto_z.scales(0.1) == 1).all()
 
