@@ -23,7 +23,7 @@ def bench(
         str,
         typer.Argument(
             help="quick, spatial, object, goal, few, disturbed, robust, classic, hybrid, family, "
-            "expert, budget, speed, or your own YAML."
+            "carracing, expert, budget, speed, or your own YAML."
         ),
     ] = "quick",
     overrides: Annotated[
