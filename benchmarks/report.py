@@ -23,6 +23,7 @@ from .job import write_json
 from .plan import Cell
 from .plots import slug, write_plots
 from .runner import Outcome
+from .searches import generations_of, write_searches
 from .suite import Row, Suite
 from .sweeps import series_of, write_sweeps
 from .table import markdown
@@ -261,12 +262,18 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             target=suite.targets.get(env),
         )
         label = label_of(suite, env)
-        write_sweeps(
-            found,
-            series_of(suite.rows(env)),
-            folder / "plots",
-            suffix=f"-{slug(label)}" if label else "",
-        )
+        suffix = f"-{slug(label)}" if label else ""
+        write_sweeps(found, series_of(suite.rows(env)), folder / "plots", suffix=suffix)
+        searches = {
+            row.name: [
+                generations_of(folder / "models" / cell.training)
+                for cell in _cells(outcome, env, row)
+                if cell.training is not None
+            ]
+            for row in suite.rows(env)
+            if row.name in names
+        }
+        write_searches(searches, folder / "plots", suffix=suffix, target=suite.targets.get(env))
 
 
 __all__ = ["write_report"]
