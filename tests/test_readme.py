@@ -58,15 +58,8 @@ def smaller(text: str) -> str:
 
 
 @pytest.mark.libero
-@pytest.mark.slow
-def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_all(blocks("README.md", "bash"))
-
-
-@pytest.mark.libero
 @pytest.mark.docs
-def test_commands_of_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_readme_and_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # Pages go on with what README's commands left.
     pages = [block for page in PAGES for block in marked(page, "bash")]

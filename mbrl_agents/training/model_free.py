@@ -39,6 +39,9 @@ class ModelFreeConfig:
         tau: share by which the target networks follow at every update.
         double: of DQN, whether the network in training chooses the action that the target network
             judges (van Hasselt et al. 2016, arXiv:1509.06461).
+        steady: of DQN, whether the target network acts, which is an average over the last ``1 /
+            tau`` updates.  Where two actions are worth nearly the same, single updates of the
+            network in training turn its choice over.
         epsilon: of DQN, share of random actions while experience is gathered.
         entropy: of SAC, the entropy aimed at, per action dimension in nats.
     """
@@ -49,6 +52,7 @@ class ModelFreeConfig:
     discount: float = 0.99
     tau: float = 0.01
     double: bool = True
+    steady: bool = True
     epsilon: float = 0.05
     entropy: float = -1.0
 
@@ -220,7 +224,8 @@ class ModelFree(nn.Module):
                 noise = torch.randn(mean.shape, generator=generator, device=generator.device)
                 mean = mean + log_std.exp() * noise.to(mean.device)
             return torch.tanh(mean)
-        best = self.policy.q_net(obs).argmax(-1)
+        network = self.policy.q_net_target if self.config.steady else self.policy.q_net
+        best = network(obs).argmax(-1)
         if explore and generator is not None:
             device = generator.device
             random = torch.randint(self.action_size, best.shape, generator=generator, device=device)

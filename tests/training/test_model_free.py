@@ -137,6 +137,19 @@ def test_discrete_actions_are_greedy_but_for_a_share():
     assert 0.2 < float(swapped) < 0.3  # of the random half, one of two is greedy as well
 
 
+@pytest.mark.parametrize("steady", [True, False])
+def test_the_average_acts_or_the_network_in_training(steady):
+    found = learner(True, steady=steady)
+    with torch.no_grad():
+        last = found.policy.q_net.q_net[-1]
+        last.weight.neg_()
+        last.bias.neg_()
+    obs = torch.randn(50, D, generator=seeded(1))
+    online, slow = (net(obs).argmax(-1) for net in (found.policy.q_net, found.policy.q_net_target))
+    assert not torch.equal(online, slow)
+    assert torch.equal(found.act(obs).argmax(-1), slow if steady else online)
+
+
 def test_continuous_actions_are_those_of_sb3():
     found = learner(False)
     obs = torch.randn(4, D, generator=seeded(1))
