@@ -26,6 +26,8 @@ class Transitions:
         next_obs: ``(N, D)``.
         terminal: ``(N,)`` bool, whether the episode ended there for good; one that was cut off
             did not.
+        steps: ``(N,)`` how many steps ``next_obs`` is ahead, over which ``reward`` is the sum of
+            discounted rewards; ones when None is given.
     """
 
     obs: Tensor
@@ -33,6 +35,12 @@ class Transitions:
     reward: Tensor
     next_obs: Tensor
     terminal: Tensor
+    steps: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.steps is None:
+            steps = torch.ones(len(self.reward), dtype=torch.int64, device=self.reward.device)
+            object.__setattr__(self, "steps", steps)
 
     def __len__(self) -> int:
         return len(self.reward)

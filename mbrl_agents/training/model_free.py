@@ -189,6 +189,7 @@ class ModelFree(nn.Module):
             data.next_obs,
             data.terminal.float()[:, None],
             data.reward[:, None],
+            self.config.discount ** data.steps[:, None].float(),
         )
         with drawing_from(generator):
             learner.train(1, len(data))

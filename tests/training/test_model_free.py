@@ -115,6 +115,20 @@ def test_where_the_networks_disagree_a_double_target_is_the_others_choice(double
     assert found.update(batch, seeded())["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_what_lies_several_steps_ahead_is_discounted_for_each_of_them():
+    found, batch = learner(True), data(True)
+    steps = torch.arange(len(batch)) % 4 + 1
+    batch = Transitions(**{**vars(batch), "steps": steps})
+    policy = found.policy
+    with torch.no_grad():
+        best = policy.q_net(batch.next_obs).argmax(1, keepdim=True)
+        ahead = policy.q_net_target(batch.next_obs).gather(1, best)[:, 0]
+        target = batch.reward + 0.99**steps * (~batch.terminal).float() * ahead
+        value = (policy.q_net(batch.obs) * batch.action).sum(1)
+        expected = F.smooth_l1_loss(value, target)
+    assert found.update(batch, seeded())["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
 @pytest.mark.parametrize("discrete", [True, False])
 def test_targets_follow_slowly_and_learn_nothing(discrete):
     found = learner(discrete, tau=0.1)

@@ -68,6 +68,9 @@ class MBPOTrainingConfig(TrainingSettings):
         rollout_length: imagined steps from each; the last of the four numbers
             ``(from, to, begin, end)``: the length rises from ``from`` to ``to`` between ``begin``
             and ``end`` environment steps.
+        n_step: steps over which imagined rewards are summed before the learner's own value takes
+            over, fewer towards the end of a rollout and before an action drawn at random.  Values
+            spread that much faster, since a target network has to follow for each step else.
         retained: sets of rollouts that are kept.
         real_ratio: share of real transitions in a batch of the model-free learner; with 1 there
             is neither model nor imagination, and the updates stay the same.
@@ -87,6 +90,7 @@ class MBPOTrainingConfig(TrainingSettings):
     rollout_every: int = 250
     rollouts: int = 4000
     rollout_length: tuple[int, ...] = (5, 5, 0, 1)
+    n_step: int = 5
     retained: int = 2
     real_ratio: float = 0.1
     updates_per_step: float = 10.0
@@ -99,7 +103,7 @@ class MBPOTrainingConfig(TrainingSettings):
         super().__post_init__()
         for name in (
             "refit_every", "refit_updates", "first_updates", "check_every", "rollout_every",
-            "rollouts", "retained", "updates",
+            "rollouts", "n_step", "retained", "updates",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -174,17 +175,26 @@ class RolloutPhase(ModulePhase):
         stack = self.model.layout.stacked_vectors
         steps = config.random_steps + self.updates * config.rollout_every
         real, _ = draw_transitions(buffer, config.rollouts, stack, self.batches)
-        obs, parts, length = real.obs.to(self.device), [], config.length_after(steps)
+        obs, path, length = (
+            real.obs.to(self.device),
+            list[ImaginedStep](),
+            config.length_after(steps),
+        )
+        alive = torch.ones(len(obs), dtype=torch.bool, device=self.device)
         for _ in range(length):
             action = self.learner.act(obs, explore=True, generator=draws).clamp(-1.0, 1.0)
+            # Where actions are drawn from a density, all of them are the policy's.
+            own = torch.ones_like(alive)
+            if self.learner.discrete:
+                own = (action == self.learner.act(obs)).all(-1)
             following, reward = self.model.step(obs, action, draws)
             chance = torch.rand(len(obs), generator=draws, device=draws.device)
             terminal = chance.to(obs.device) < self.model.ending(following)
-            parts.append(Transitions(obs, action, reward, following, terminal))
-            obs = following[~terminal]
-            if not len(obs):
+            path.append(ImaginedStep(obs, action, reward, following, terminal, alive, own))
+            obs, alive = following, alive & ~terminal
+            if not alive.any():
                 break
-        new = Transitions.cat(parts)
+        new = n_step_transitions(path, config.n_step, self.learner.config.discount)
         kept = [] if self.imagined is None else [self.imagined]
         self.sizes = [*self.sizes, len(new)][-config.retained :]
         self.imagined = Transitions.cat([*kept, new])[-sum(self.sizes) :]
@@ -192,8 +202,8 @@ class RolloutPhase(ModulePhase):
         return {
             "length": torch.tensor(float(length)),
             "transitions": torch.tensor(float(len(self.imagined))),
-            "ends": new.terminal.float().mean(),
-            "reward": new.reward.mean(),
+            "ends": torch.cat([step.terminal[step.alive] for step in path]).float().mean(),
+            "reward": torch.cat([step.reward[step.alive] for step in path]).mean(),
         }
 
     def draw(self, size: int, generator: torch.Generator) -> Transitions:
@@ -210,6 +220,53 @@ class RolloutPhase(ModulePhase):
         super().restore(tensors, meta)
         self.imagined = _unpacked("imagined", tensors, self.device)
         self.sizes = list(meta["sizes"])
+
+
+@dataclass(frozen=True)
+class ImaginedStep:
+    """A step of rollouts side by side, each ``(N, ...)``.
+
+    Attributes:
+        obs, action, reward, next_obs, terminal: as of `Transitions`.
+        alive: whether the rollout had not ended before.
+        own: whether the policy would have acted so without exploring.
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    next_obs: Tensor
+    terminal: Tensor
+    alive: Tensor
+    own: Tensor
+
+
+def n_step_transitions(path: Sequence[ImaginedStep], n_step: int, discount: float) -> Transitions:
+    """Transitions from every step of rollouts to up to ``n_step`` steps later.
+
+    One goes on for as long as the rollout does and actions are the policy's own (Watkins 1989):
+    what follows an action drawn at random is not what the first action leads to.
+
+    Args:
+        path: steps of the rollouts, in order.
+        n_step: at least 1.
+        discount: of rewards, per step.
+    """
+    parts = []
+    for start, first in enumerate(path):
+        reward, following = first.reward.clone(), first.next_obs.clone()
+        terminal, count = first.terminal.clone(), torch.ones_like(first.reward, dtype=torch.int64)
+        goes_on = ~first.terminal
+        for ahead, step in enumerate(path[start + 1 : start + n_step], 1):
+            goes_on = goes_on & step.own
+            reward += torch.where(goes_on, discount**ahead * step.reward, 0.0)
+            following = torch.where(goes_on[:, None], step.next_obs, following)
+            terminal = torch.where(goes_on, step.terminal, terminal)
+            count += goes_on
+            goes_on = goes_on & ~step.terminal
+        whole = Transitions(first.obs, first.action, reward, following, terminal, count)
+        parts.append(whole[first.alive])
+    return Transitions.cat(parts)
 
 
 class PolicyPhase(ModulePhase):

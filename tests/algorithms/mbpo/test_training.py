@@ -8,6 +8,7 @@ import torch
 from gymnasium import spaces
 
 from mbrl_agents.algorithms.mbpo import MBPO
+from mbrl_agents.algorithms.mbpo.learning import ImaginedStep, n_step_transitions
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.buffer import SequenceBuffer
 from mbrl_agents.data.transitions import draw_transitions
@@ -121,10 +122,10 @@ def test_a_fit_keeps_each_members_best_weights_and_elects_the_best_members():
 
 
 def test_rollouts_begin_at_real_states_and_stop_at_ends():
-    algorithm, buffer = build(), filled()
+    algorithm, buffer = build("training.n_step=1"), filled()
     model, rollouts, _ = algorithm.phases
     model.begin(buffer, 1, seed=0, refit=False)
-    ends = iter([torch.tensor([1.0, 0.0] * 15), torch.zeros(15)])
+    ends = iter([torch.tensor([1.0, 0.0] * 15), torch.zeros(30)])
     algorithm.model.ending = lambda obs: next(ends)
     rollouts.update(buffer)
     found = rollouts.imagined
@@ -153,6 +154,47 @@ def test_the_last_sets_of_rollouts_are_kept():
         sets.append(rollouts.imagined[-size:].obs)
     assert rollouts.sizes == [len(sets[1]), len(sets[2])]
     assert torch.equal(rollouts.imagined.obs, torch.cat(sets[1:]))
+
+
+def imagined(rows: int = 40, length: int = 6) -> list[ImaginedStep]:
+    """Rollouts of which some end and some act at random now and then."""
+    draws, path = torch.Generator().manual_seed(4), []
+    obs, alive = torch.randn(rows, 3, generator=draws), torch.ones(rows).bool()
+    for _ in range(length):
+        following = torch.randn(rows, 3, generator=draws)
+        action, reward = torch.randn(rows, 2, generator=draws), torch.randn(rows, generator=draws)
+        terminal, own = (torch.rand(rows, generator=draws) < p for p in (0.15, 0.8))
+        path.append(ImaginedStep(obs, action, reward, following, terminal, alive, own))
+        obs, alive = following, alive & ~terminal
+    return path
+
+
+@pytest.mark.parametrize("n_step", [1, 3, 10])
+def test_imagined_rewards_are_summed_until_an_end_a_random_action_or_n_steps(n_step):
+    path, discount = imagined(), 0.9
+    expected = []
+    for start, first in enumerate(path):
+        for row in range(40):
+            if not first.alive[row]:
+                continue
+            total, last = 0.0, start
+            for t in range(start, min(start + n_step, len(path))):
+                if t > start and not path[t].own[row]:
+                    break
+                total, last = total + discount ** (t - start) * float(path[t].reward[row]), t
+                if path[t].terminal[row]:
+                    break
+            following, ends = path[last].next_obs[row], bool(path[last].terminal[row])
+            expected.append((first.obs[row], total, following, ends, last - start + 1))
+    found = n_step_transitions(path, n_step, discount)
+    assert len(found) == len(expected) > 150
+    obs, rewards, following, ends, steps = zip(*expected, strict=True)
+    assert torch.equal(found.obs, torch.stack(obs))
+    torch.testing.assert_close(found.reward, torch.tensor(rewards))
+    assert torch.equal(found.next_obs, torch.stack(following))
+    assert found.terminal.tolist() == list(ends)
+    assert found.steps.tolist() == list(steps)
+    assert max(steps) == min(n_step, 6)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0])
