@@ -7,6 +7,7 @@ them on imagined transitions, or beside a world model.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,10 @@ class ModelFreeConfig:
         tau: share by which the target networks follow at every update.
         double: of DQN, whether the network in training chooses the action that the target network
             judges (van Hasselt et al. 2016, arXiv:1509.06461).
-        steady: of DQN, whether the target network acts, which is an average over the last ``1 /
-            tau`` updates.  Where two actions are worth nearly the same, single updates of the
-            network in training turn its choice over.
+        average: of DQN, share by which the network that acts follows the one in training at every
+            update, sooner in the first: an average over about ``1 / average`` of them (Polyak and
+            Juditsky 1992).  Where two actions are worth nearly the same, single updates turn the
+            choice over.  With 1 the network in training acts.
         epsilon: of DQN, share of random actions while experience is gathered.
         entropy: of SAC, the entropy aimed at, per action dimension in nats.
     """
@@ -52,7 +54,7 @@ class ModelFreeConfig:
     discount: float = 0.99
     tau: float = 0.01
     double: bool = True
-    steady: bool = True
+    average: float = 1e-3
     epsilon: float = 0.05
     entropy: float = -1.0
 
@@ -65,8 +67,9 @@ class ModelFreeConfig:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 < self.discount < 1:
             raise ValueError(f"discount must lie in (0, 1), got {self.discount}")
-        if not 0 < self.tau <= 1:
-            raise ValueError(f"tau must lie in (0, 1], got {self.tau}")
+        for name in ("tau", "average"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
 
@@ -109,11 +112,14 @@ class ModelFree(nn.Module):
 
     Attributes:
         policy: Stable-Baselines3's networks.
+        average: of DQN, the network that acts, an average of the one in training.
+        averaged: of DQN, updates so far.
         log_entropy_weight: of SAC, the logarithm of its temperature.
         optimizers: by name.
     """
 
     policy: Any
+    averaged: Tensor
 
     def __init__(
         self,
@@ -169,6 +175,8 @@ class ModelFree(nn.Module):
         else:
             self.optimizers = {"q": learner.policy.optimizer}
             learner.q_net_target.requires_grad_(False)
+            self.average = copy.deepcopy(learner.q_net).requires_grad_(False)
+            self.register_buffer("averaged", torch.zeros((), dtype=torch.int64))
 
     def update(self, data: Transitions, generator: torch.Generator) -> Metrics:
         """One gradient step of every network, on exactly these transitions.
@@ -198,6 +206,9 @@ class ModelFree(nn.Module):
             # SB3 does so after environment steps.
             networks = learner.q_net.parameters(), learner.q_net_target.parameters()
             polyak_update(*networks, self.config.tau)
+            self.averaged += 1
+            share = max(self.config.average, 1.0 / float(self.averaged))
+            polyak_update(learner.q_net.parameters(), self.average.parameters(), share)
         found = dict(learner.logger.name_to_value)
         learner.logger.name_to_value.clear()
         metrics = {
@@ -225,8 +236,7 @@ class ModelFree(nn.Module):
                 noise = torch.randn(mean.shape, generator=generator, device=generator.device)
                 mean = mean + log_std.exp() * noise.to(mean.device)
             return torch.tanh(mean)
-        network = self.policy.q_net_target if self.config.steady else self.policy.q_net
-        best = network(obs).argmax(-1)
+        best = self.average(obs).argmax(-1)
         if explore and generator is not None:
             device = generator.device
             random = torch.randint(self.action_size, best.shape, generator=generator, device=device)

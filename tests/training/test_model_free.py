@@ -151,17 +151,35 @@ def test_discrete_actions_are_greedy_but_for_a_share():
     assert 0.2 < float(swapped) < 0.3  # of the random half, one of two is greedy as well
 
 
-@pytest.mark.parametrize("steady", [True, False])
-def test_the_average_acts_or_the_network_in_training(steady):
-    found = learner(True, steady=steady)
+def test_an_average_of_the_networks_so_far_acts():
+    """A plain mean at first, later one that forgets."""
+    found, draws = learner(True, average=0.25), seeded(2)
+    seen, expected = [], None
+    for number in range(8):
+        found.update(data(True), draws)
+        now = found.policy.q_net.q_net[0].weight.detach().clone()
+        seen.append(now)
+        expected = (
+            now if expected is None else expected + max(0.25, 1 / (number + 1)) * (now - expected)
+        )
+        if number == 3:
+            torch.testing.assert_close(expected, torch.stack(seen).mean(0))
+    torch.testing.assert_close(found.average.q_net[0].weight, expected)
     with torch.no_grad():
-        last = found.policy.q_net.q_net[-1]
-        last.weight.neg_()
-        last.bias.neg_()
+        found.average.q_net[-1].weight.neg_()
+        found.average.q_net[-1].bias.neg_()
     obs = torch.randn(50, D, generator=seeded(1))
-    online, slow = (net(obs).argmax(-1) for net in (found.policy.q_net, found.policy.q_net_target))
+    online, slow = (net(obs).argmax(-1) for net in (found.policy.q_net, found.average))
     assert not torch.equal(online, slow)
-    assert torch.equal(found.act(obs).argmax(-1), slow if steady else online)
+    assert torch.equal(found.act(obs).argmax(-1), slow)
+
+
+def test_with_a_share_of_one_the_network_in_training_acts():
+    found = learner(True, average=1.0)
+    for _ in range(3):
+        found.update(data(True), seeded())
+    obs = torch.randn(50, D, generator=seeded(1))
+    assert torch.equal(found.average(obs), found.policy.q_net(obs))
 
 
 def test_continuous_actions_are_those_of_sb3():
