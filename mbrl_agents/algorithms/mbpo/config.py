@@ -84,7 +84,7 @@ class MBPOTrainingConfig(TrainingSettings):
     holdout: float = 0.2
     random_steps: int = 250
     refit_every: int = 250
-    refit_updates: int = 300
+    refit_updates: int = 600
     first_updates: int = 800
     check_every: int = 100
     rollout_every: int = 250
@@ -92,7 +92,7 @@ class MBPOTrainingConfig(TrainingSettings):
     rollout_length: tuple[int, ...] = (5, 5, 0, 1)
     n_step: int = 5
     retained: int = 2
-    real_ratio: float = 0.1
+    real_ratio: float = 0.3
     updates_per_step: float = 10.0
     updates: int = 2000
     replay_size: int = 100_000
