@@ -74,15 +74,27 @@ class ModelFreeConfig:
             raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
 
 
-class DoubleDQN(DQN):
-    """DQN whose target is the target network's value of the action that the network prefers."""
+class BoundedDQN(DQN):
+    """DQN whose targets stay within what the rewards allow, and may be double.
+
+    Attributes:
+        double: whether a target is the target network's value of the action that the network in
+            training prefers, in place of its largest value.
+        bounds: least and largest value that there can be.
+    """
+
+    double = True
+    bounds = (-float("inf"), float("inf"))
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         target = self.q_net_target
 
         def judged(obs: Tensor) -> Tensor:
-            """``(B, 1)``: of one action, so that SB3's maximum over actions is that one."""
-            return target(obs).gather(1, self.q_net(obs).argmax(1, keepdim=True))
+            """``(B, 1 or A)``: of one action where SB3's maximum over actions is to be that."""
+            values = target(obs).clamp(*self.bounds)
+            if not self.double:
+                return values
+            return values.gather(1, self.q_net(obs).argmax(1, keepdim=True))
 
         self.q_net_target = judged  # type: ignore[assignment]
         try:
@@ -114,12 +126,14 @@ class ModelFree(nn.Module):
         policy: Stable-Baselines3's networks.
         average: of DQN, the network that acts, an average of the one in training.
         averaged: of DQN, updates so far.
+        rewards: of DQN, least and largest reward per step so far, and zero.
         log_entropy_weight: of SAC, the logarithm of its temperature.
         optimizers: by name.
     """
 
     policy: Any
     averaged: Tensor
+    rewards: Tensor
 
     def __init__(
         self,
@@ -146,7 +160,8 @@ class ModelFree(nn.Module):
         self.learner: SAC | DQN
         actions: spaces.Space
         if discrete:
-            self.learner = (DoubleDQN if config.double else DQN)(**shared)
+            self.learner = BoundedDQN(**shared)
+            self.learner.double = config.double
             actions = spaces.Discrete(action_size)
         else:
             self.learner = SAC(**shared, target_entropy=config.entropy * action_size)
@@ -177,6 +192,7 @@ class ModelFree(nn.Module):
             learner.q_net_target.requires_grad_(False)
             self.average = copy.deepcopy(learner.q_net).requires_grad_(False)
             self.register_buffer("averaged", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("rewards", torch.zeros(2))
 
     def update(self, data: Transitions, generator: torch.Generator) -> Metrics:
         """One gradient step of every network, on exactly these transitions.
@@ -199,6 +215,8 @@ class ModelFree(nn.Module):
             data.reward[:, None],
             self.config.discount ** data.steps[:, None].float(),
         )
+        if isinstance(learner, BoundedDQN):
+            learner.bounds = self._bounds(data)
         with drawing_from(generator):
             learner.train(1, len(data))
         learner.policy.set_training_mode(False)
@@ -220,6 +238,19 @@ class ModelFree(nn.Module):
             if not torch.isfinite(value):
                 raise FloatingPointError(f"{name} of {type(learner).__name__} is not finite")
         return metrics
+
+    def _bounds(self, data: Transitions) -> tuple[float, float]:
+        """Least and largest return that the rewards so far allow, ends at any time included.
+
+        Without bounds, targets that are maxima of values with errors may feed on themselves.
+        """
+        discount = self.config.discount
+        mass = (1.0 - discount ** data.steps.float()) / (1.0 - discount)
+        each = data.reward / mass
+        self.rewards[0] = torch.minimum(self.rewards[0], each.min())
+        self.rewards[1] = torch.maximum(self.rewards[1], each.max())
+        low, high = (self.rewards / (1.0 - discount)).tolist()
+        return low, high
 
     def act(
         self, obs: Tensor, *, explore: bool = False, generator: torch.Generator | None = None
@@ -266,4 +297,4 @@ class ModelFree(nn.Module):
         return mean, log_std.exp() * (1.0 - mean.square()) + 1e-3
 
 
-__all__ = ["DoubleDQN", "ModelFree", "ModelFreeConfig"]
+__all__ = ["BoundedDQN", "ModelFree", "ModelFreeConfig"]

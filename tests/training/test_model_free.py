@@ -129,6 +129,28 @@ def test_what_lies_several_steps_ahead_is_discounted_for_each_of_them():
     assert found.update(batch, seeded())["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_targets_stay_within_what_the_rewards_allow():
+    found, batch = learner(True, discount=0.9), data(True)
+    count = len(batch)
+    batch = Transitions(
+        **{
+            **vars(batch),
+            "reward": torch.linspace(0.5, 1.0, count),
+            "terminal": torch.zeros(count).bool(),
+        }
+    )
+    with torch.no_grad():
+        for network in (found.policy.q_net, found.policy.q_net_target):
+            network.q_net[-1].weight.mul_(1000.0)  # far beyond 1 / (1 - 0.9), and below 0
+        value = (found.policy.q_net(batch.obs) * batch.action).sum(1)
+        best = found.policy.q_net(batch.next_obs).argmax(1, keepdim=True)
+        ahead = found.policy.q_net_target(batch.next_obs).gather(1, best)[:, 0]
+        assert float(ahead.max()) > 10.0
+        target = batch.reward + 0.9 * ahead.clamp(0.0, 10.0)
+        expected = F.smooth_l1_loss(value, target)
+    assert found.update(batch, seeded())["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("discrete", [True, False])
 def test_targets_follow_slowly_and_learn_nothing(discrete):
     found = learner(discrete, tau=0.1)
@@ -228,7 +250,7 @@ def test_weights_and_optimisers_are_all_there_is_to_save(discrete):
 def test_a_loss_that_is_not_finite_stops_the_training():
     batch = data(True)
     batch.reward[0] = torch.inf
-    with pytest.raises(FloatingPointError, match="of DoubleDQN is not finite"):
+    with pytest.raises(FloatingPointError, match="of BoundedDQN is not finite"):
         learner(True).update(batch, seeded())
 
 

@@ -20,6 +20,9 @@ class MBPOModelConfig:
         beta: each squared error's share of the likelihood's gradient is multiplied by the predicted
             variance to this power (Seitzer et al. 2022, arXiv:2203.09168): 0 is the likelihood,
             which gives up on what it finds hard, 1 trains means by their squared errors.
+        end_weight: of a transition that ends its episode, in the loss of ends.  They are rare and the
+            last before them look the same: with 1 a policy learns to leave by an edge that the
+            model has hardly noticed, above 1 ends are expected sooner rather than later.
         reward_scale, end_scale: weights of the losses of reward and end beside that of the next
             observation.
     """
@@ -30,6 +33,7 @@ class MBPOModelConfig:
     end_hidden: tuple[int, ...] = (64, 64)
     decay: tuple[float, float] = (2.5e-5, 1e-4)
     beta: float = 0.5
+    end_weight: float = 10.0
     reward_scale: float = 1.0
     end_scale: float = 1.0
 
@@ -44,6 +48,8 @@ class MBPOModelConfig:
                 raise ValueError(f"{name} must name widths of at least 1, got {widths}")
         if len(self.decay) != 2 or min(self.decay) < 0:
             raise ValueError(f"decay must be two numbers of at least 0, got {self.decay}")
+        if self.end_weight <= 0:
+            raise ValueError(f"end_weight must be positive, got {self.end_weight}")
         if not 0 <= self.beta <= 1:
             raise ValueError(f"beta must lie in [0, 1], got {self.beta}")
         for name in ("reward_scale", "end_scale"):

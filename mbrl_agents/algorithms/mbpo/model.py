@@ -214,7 +214,10 @@ class MBPOModel(nn.Module):
             nats = nats * (config.beta * log_variance.detach()).exp()
         logits = self.end(self.inputs(data.next_obs))[..., 0]
         ends = F.binary_cross_entropy_with_logits(
-            logits, data.terminal.float().expand_as(logits), reduction="none"
+            logits,
+            data.terminal.float().expand_as(logits),
+            reduction="none",
+            pos_weight=torch.tensor(config.end_weight, device=logits.device),
         )
 
         def weighed(each: Tensor) -> Tensor:

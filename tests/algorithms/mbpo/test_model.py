@@ -66,7 +66,7 @@ def naive(found: MBPOModel, member: int, batch: Transitions, row: int, beta: flo
         weight = raw.detach().exp() ** beta
         nats.append(weight * ((out[i] - target[i]) ** 2 / raw.exp() + raw))
     chance = torch.sigmoid(through(found.end, unit(found.inputs, after))[0])
-    end = -(chance if batch.terminal[row] else 1 - chance).log()
+    end = -(10 * chance.log() if batch.terminal[row] else (1 - chance).log())
     return torch.stack(nats[:D]).mean() + nats[D] + end
 
 
@@ -206,6 +206,7 @@ def test_bounds_hold_what_each_elite_imagines_alone():
         (MBPOModelConfig, {"elites": 6}, "elites must lie in 1..members"),
         (MBPOModelConfig, {"hidden": ()}, "hidden"),
         (MBPOModelConfig, {"decay": (0.1,)}, "decay"),
+        (MBPOModelConfig, {"end_weight": 0.0}, "end_weight must be positive"),
         (MBPOModelConfig, {"beta": 2.0}, r"beta must lie in \[0, 1\]"),
         (MBPOTrainingConfig, {"real_ratio": 1.5}, "real_ratio"),
         (MBPOTrainingConfig, {"rollout_length": (1, 2)}, "rollout_length"),
