@@ -20,9 +20,9 @@ class MBPOModelConfig:
         beta: each squared error's share of the likelihood's gradient is multiplied by the predicted
             variance to this power (Seitzer et al. 2022, arXiv:2203.09168): 0 is the likelihood,
             which gives up on what it finds hard, 1 trains means by their squared errors.
-        end_weight: of a transition that ends its episode, in the loss of ends.  They are rare and the
-            last before them look the same: with 1 a policy learns to leave by an edge that the
-            model has hardly noticed, above 1 ends are expected sooner rather than later.
+        end_weight: of a transition that ends its episode, in the loss of ends.  They are rare and
+            the last before them look the same: with 1 a policy learns to leave by an edge that
+            the model has hardly noticed, above 1 ends are expected sooner rather than later.
         reward_scale, end_scale: weights of the losses of reward and end beside that of the next
             observation.
     """
