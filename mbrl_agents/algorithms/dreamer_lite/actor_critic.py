@@ -6,8 +6,10 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +25,10 @@ from mbrl_agents.training.model_free import ModelFree
 
 EDGE = 1e-6
 """Least size of what values are divided by."""
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+QUADRATURE = _NODES, _WEIGHTS / _WEIGHTS.sum()
+"""Where, and with which weights, a mean over a standard normal is taken (Gauss-Hermite)."""
 
 
 class Actor(nn.Module):
@@ -56,8 +62,9 @@ class Actor(nn.Module):
     def gaussian(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std ``(..., A)`` of continuous actions before they are squashed."""
         mean, spread = self.network(z).chunk(2, -1)
-        # A mean that runs away saturates tanh, and nothing leads it back.
-        return 2.0 * torch.tanh(mean / 2.0), F.softplus(spread) + self.config.min_std
+        least, most = self.config.min_std, self.config.max_std
+        # A mean or a width that runs away saturates tanh, and nothing leads it back.
+        return 2.0 * torch.tanh(mean / 2.0), least + (most - least) * torch.sigmoid(spread)
 
     def act(self, z: Tensor, generator: torch.Generator | None) -> Tensor:
         """Actions ``(B, A)``, the likeliest without a generator; continuous ones with gradient."""
@@ -74,11 +81,21 @@ class Actor(nn.Module):
         return torch.tanh(mean)
 
     def entropy(self, z: Tensor) -> Tensor:
-        """``(...)`` in nats; of continuous actions before they are squashed."""
+        """``(...)`` in nats, of continuous actions as squashed.
+
+        The entropy before squashing would have no bound: a wider Gaussian is always better, while
+        the actions gather at their limits.
+        """
         if self.discrete:
             log_probs = self.log_probs(z)
             return -(log_probs.exp() * log_probs).sum(-1)
-        return (self.gaussian(z)[1].log() + 0.5 * math.log(2.0 * math.pi * math.e)).sum(-1)
+        mean, std = self.gaussian(z)
+        nodes, weights = (torch.as_tensor(x, dtype=z.dtype, device=z.device) for x in QUADRATURE)
+        drawn = mean[..., None] + std[..., None] * nodes
+        # log(1 - tanh(u)^2), which does not overflow where u is large.
+        slope = 2.0 * (math.log(2.0) - drawn - F.softplus(-2.0 * drawn))
+        narrowed = (weights * slope).sum(-1)
+        return (std.log() + 0.5 * math.log(2.0 * math.pi * math.e) + narrowed).sum(-1)
 
 
 class Critic(nn.Module):
@@ -115,6 +132,22 @@ class Critic(nn.Module):
             slow.lerp_(fast, self.rate)
 
 
+@dataclass(frozen=True)
+class Imagined:
+    """What `Learning.imagined` gives.
+
+    Attributes:
+        actor_loss, critic_loss: scalars.
+        scale: what the actor's returns were divided by.
+        metrics: detached, by name.
+    """
+
+    actor_loss: Tensor
+    critic_loss: Tensor
+    scale: Tensor
+    metrics: Metrics
+
+
 class Learning:
     """The losses of actor and critic.
 
@@ -143,8 +176,8 @@ class Learning:
 
     def imagined(
         self, z: Tensor, weight: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Metrics]:
-        """Loss of the actor, loss of the critic, and detached metrics.
+    ) -> Imagined:
+        """Losses of trajectories imagined from ``z``.
 
         Args:
             z: ``(N, L)`` where to imagine from.
@@ -152,33 +185,29 @@ class Learning:
             generator: of actions and latents.
         """
         config, discrete = self.config, self.actor.discrete
-        states, actions, rewards, lives = [z], [], [], []
+        states, actions = [z], []
         with frozen(self.model), frozen(self.critic), torch.set_grad_enabled(not discrete):
             for _ in range(config.horizon):
-                action = self.actor.act(states[-1], generator)
-                reward, goes_on = self.model.outcome(states[-1], action)
-                step = self.model.imagine_step({"z": states[-1]}, action, generator=generator)
+                actions.append(self.actor.act(states[-1], generator))
+                state = {"z": states[-1]}
+                step = self.model.imagine_step(state, actions[-1], generator=generator)
                 states.append(step["z"])
-                actions.append(action)
-                rewards.append(reward)
-                lives.append(goes_on)
             features = torch.stack(states, 1)  # (N, H + 1, L)
-            live = config.discount * torch.stack(lives, 1)  # (N, H)
+            chosen = torch.stack(actions, 1)
+            rewards, goes_on = self.model.outcome(features[:, :-1], chosen)
+            live = config.discount * goes_on  # (N, H)
             slow = self.critic.slow(features)
-            returns = lambda_returns(
-                torch.stack(rewards, 1), live, slow[:, 1:], slow[:, -1], config.lambda_
-            )
+            returns = lambda_returns(rewards, live, slow[:, 1:], slow[:, -1], config.lambda_)
         before = features[:, :-1].detach()
         reached = torch.cat([torch.ones_like(live[:, :1]), live[:, :-1]], 1).cumprod(1).detach()
         reached = reached * weight[:, None]
         entropy = self.actor.entropy(before)
+        advantage = (returns - slow[:, :-1]).detach()
+        scale = advantage.abs().mean().clamp_min(EDGE)
         if discrete:
-            advantage = (returns - slow[:, :-1]).detach()
-            advantage = advantage / advantage.abs().mean().clamp_min(EDGE)
-            chosen = torch.stack(actions, 1)
-            gain = (self.actor.log_probs(before) * chosen).sum(-1) * advantage
+            gain = (self.actor.log_probs(before) * chosen).sum(-1) * advantage / scale
         else:
-            gain = returns / slow.detach().std().clamp_min(1.0)
+            gain = returns / scale
         actor_loss = -_mean(gain + config.entropy * entropy, reached)
         value = self.critic(before)
         critic_loss = _mean(0.5 * (value - returns.detach()).square(), reached)
@@ -187,23 +216,31 @@ class Learning:
             "critic_loss": critic_loss,
             "entropy": entropy.mean(),
             "return": returns.mean(),
-            "imagined_reward": torch.stack(rewards, 1).mean(),
-            "goes_on": torch.stack(lives, 1).mean(),
+            "imagined_reward": rewards.mean(),
+            "goes_on": goes_on.mean(),
         }
-        return actor_loss, critic_loss, {name: x.detach() for name, x in metrics.items()}
+        detached = {name: value.detach() for name, value in metrics.items()}
+        return Imagined(actor_loss, critic_loss, scale, detached)
 
-    def real(self, z: Tensor, seen: Tensor) -> Tensor:
-        """The actor's loss on real states: latents ``(N, L)`` and observations ``(N, D)``."""
+    def real(self, z: Tensor, seen: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The actor's loss on real states.
+
+        Args:
+            z, seen: ``(N, L)`` latents and ``(N, D)`` observations.
+            scale: what returns are divided by in imagination, so that the two losses weigh a unit
+                of return alike; None divides by the size of the replay agent's own differences.
+        """
         policy = self.replay.policy
         with frozen(policy):
             if self.actor.discrete:
                 probs = self.actor.log_probs(z).exp()
                 values = policy.q_net(seen).detach()
                 gap = values - (probs.detach() * values).sum(-1, keepdim=True)
-                gap = gap / gap.abs().mean().clamp_min(EDGE)
-                return -(probs * gap).sum(-1).mean()
+                size = gap.abs().mean().clamp_min(EDGE) if scale is None else scale
+                return -(probs * gap).sum(-1).mean() / size
             values = torch.cat(policy.critic(seen, self.actor.act(z, None)), -1).amin(-1)
-            return -values.mean() / values.detach().std().clamp_min(1.0)
+            size = values.detach().std().clamp_min(1.0) if scale is None else scale
+            return -values.mean() / size
 
 
 class ActorPrior:
@@ -247,4 +284,4 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(EDGE)
 
 
-__all__ = ["Actor", "ActorPrior", "Critic", "Learning", "frozen"]
+__all__ = ["Actor", "ActorPrior", "Critic", "Imagined", "Learning", "frozen"]

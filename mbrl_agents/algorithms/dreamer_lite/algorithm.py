@@ -65,7 +65,8 @@ class DreamerLite(LatentAlgorithm):
             "replay": self.replay,
         }
         self.prior = ActorPrior(self.actor)
-        self.value = self.critic
+        # Learning from real data alone does not train it.
+        self.value = self.critic if config.real_weight < 1 else None
         self.phases = (
             DreamerLitePhase(
                 sections["training"],

@@ -49,11 +49,13 @@ class ActorCriticConfig:
         starts: states of a batch to imagine from, drawn anew for each.
         discount: of rewards, per control step.
         lambda_: mixes one-step and longer returns.
-        entropy: weight of the policy's entropy, per nat.
-        min_std: least standard deviation of continuous actions.
+        entropy: weight of the policy's entropy, per nat and mean size of an imagined advantage.
+        min_std, max_std: bounds on the standard deviation of continuous actions, before they are
+            squashed.
         slow_rate: share by which the target critic follows at every update.
         real_weight: share of the actor's loss that comes from real states and the replay agent's
-            values; 0 learns in imagination alone, 1 from real data alone.
+            values; 0 learns in imagination alone, 1 from real data alone, and then nothing
+            trains the critic.
     """
 
     units: int = 128
@@ -61,10 +63,11 @@ class ActorCriticConfig:
     starts: int = 64
     discount: float = 0.99
     lambda_: float = 0.95
-    entropy: float = 3e-3
+    entropy: float = 0.02
     min_std: float = 0.1
+    max_std: float = 1.0
     slow_rate: float = 0.02
-    real_weight: float = 0.5
+    real_weight: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("units", "horizon", "starts"):
@@ -77,8 +80,10 @@ class ActorCriticConfig:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.entropy < 0:
             raise ValueError(f"entropy must not be negative, got {self.entropy}")
-        if self.min_std <= 0:
-            raise ValueError(f"min_std must be positive, got {self.min_std}")
+        if not 0 < self.min_std < self.max_std:
+            raise ValueError(
+                f"min_std must lie between 0 and max_std, {self.max_std}, got {self.min_std}"
+            )
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class DreamerLiteTrainingConfig(TrainingSettings):
     sequence_length: int = 8
     clip: float = 10.0
     random_steps: int = 250
-    updates_per_step: float = 1.0
+    updates_per_step: float = 2.0
     pretrain: int = 300
     updates: int = 2000
     replay_size: int = 100_000

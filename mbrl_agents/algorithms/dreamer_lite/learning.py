@@ -94,17 +94,23 @@ class DreamerLitePhase(ModulePhase):
         rows = rows.to(self.device)
         z = learned.latents.flatten(0, 1)[rows]
         alive = (batch.mask & ~batch.terminal).flatten()[rows].float()
-        actor_loss, critic_loss, found = self.learning.imagined(z, alive, draws)
+        losses, scale = [], None
+        if self.share < 1:
+            imagined = self.learning.imagined(z, alive, draws)
+            scale = imagined.scale
+            losses.append((1.0 - self.share) * imagined.actor_loss)
+            metrics |= imagined.metrics
         if self.share > 0:
             flat = {key: value.flatten(0, 1)[rows] for key, value in batch.obs.items()}
-            real_loss = self.learning.real(z, stack(flat))
-            actor_loss = (1.0 - self.share) * actor_loss + self.share * real_loss
+            real_loss = self.learning.real(z, stack(flat), scale)
+            losses.append(self.share * real_loss)
             metrics["real_loss"] = real_loss.detach()
-        self._step("actor", actor_loss)
-        self._step("critic", critic_loss)
-        self.critic.follow()
+        self._step("actor", torch.stack(losses).sum())
+        if self.share < 1:
+            self._step("critic", imagined.critic_loss)
+            self.critic.follow()
         self.updates += 1
-        return metrics | found
+        return metrics
 
     def _step(self, name: str, loss: torch.Tensor) -> None:
         self.step(name, loss, self.modules[name].parameters(), self.config.clip)

@@ -189,16 +189,19 @@ class DreamerLiteModel(nn.Module):
         known = torch.cat([batch.mask[:, :1].float(), weight], 1)
         posterior = self.encode(seen)
         z = self._drawn(posterior[0][:, 0], posterior[1][:, 0], generator)
-        latents, kls, outcomes = [z], [], []
+        latents, means, stds = [z], [], []
         for step in range(1, length):
-            action = batch.prev_action[:, step]
-            both = self._joined(z, action)
-            outcomes.append(torch.cat([self.reward(both), self.end(both)], -1))
-            mean, std = self.advance(z, action)
-            kls.append(_kl(posterior[0][:, step], posterior[1][:, step], mean, std))
+            mean, std = self.advance(z, batch.prev_action[:, step])
             z = self._drawn(mean, std, generator)
             latents.append(z)
-        guess, outcome = self.decoder(torch.stack(latents, 1)), torch.stack(outcomes, 1)
+            means.append(mean)
+            stds.append(std)
+        imagined = torch.stack(latents, 1)
+        both = self._joined(imagined[:, :-1], batch.prev_action[:, 1:])
+        outcome = torch.cat([self.reward(both), self.end(both)], -1)
+        later = posterior[0][:, 1:], posterior[1][:, 1:]
+        kls = _kl(*later, torch.stack(means, 1), torch.stack(stds, 1))
+        guess = self.decoder(imagined)
         decoded = (guess - self.normaliser(seen)).square().sum(-1)
         off = (outcome[..., 0] - self.rewards(batch.reward[:, 1:, None])[..., 0]).square()
         ends = F.binary_cross_entropy_with_logits(
@@ -206,7 +209,7 @@ class DreamerLiteModel(nn.Module):
         )
         parts = {
             "decode": (weighted_mean(decoded, known), config.decode_scale),
-            "kl": (weighted_mean(torch.stack(kls, 1), weight), config.kl_scale),
+            "kl": (weighted_mean(kls, weight), config.kl_scale),
             "reward": (weighted_mean(off, weight), config.reward_scale),
             "end": (weighted_mean(ends, weight), config.end_scale),
         }

@@ -142,7 +142,7 @@ def test_returns_and_losses_of_imagination_are_those_of_a_naive_version(actions)
     model, actor, critic = algorithm.model, algorithm.actor, algorithm.critic
     learning, z = algorithm.phases[0].learning, torch.randn(5, 4, generator=seeded(1))
     weight = torch.tensor([1.0, 0, 1, 1, 1])
-    actor_loss, critic_loss, _ = learning.imagined(z, weight, seeded(2))
+    found = learning.imagined(z, weight, seeded(2))
     draws, state = seeded(2), z
     states, chosen, rewards, lives = [z], [], [], []
     for _ in range(3):
@@ -167,20 +167,19 @@ def test_returns_and_losses_of_imagination_are_those_of_a_naive_version(actions)
             log_prob = (actor.log_probs(states[t]) * chosen[t]).sum(-1)
             gain = gain + (reached * log_prob * advantage[t]).sum() / advantage.abs().mean()
         else:
-            scale = torch.stack([critic.slow(s) for s in states]).std().clamp_min(1.0)
-            gain = gain + (reached * targets[t]).sum() / scale
+            gain = gain + (reached * targets[t]).sum() / advantage.abs().mean()
         total = total + reached.sum()
         reached = reached * 0.99 * lives[t]
-    torch.testing.assert_close(critic_loss.detach(), (off / total).detach())
-    torch.testing.assert_close(actor_loss.detach(), (-gain / total).detach())
+    torch.testing.assert_close(found.critic_loss.detach(), (off / total).detach())
+    torch.testing.assert_close(found.actor_loss.detach(), (-gain / total).detach())
 
 
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
 def test_the_actor_climbs_what_it_imagines_without_changing_the_model(actions):
     algorithm = build(actions)
     z = torch.randn(6, 4, generator=seeded(1))
-    losses = algorithm.phases[0].learning.imagined(z, torch.ones(6), seeded(2))[:2]
-    for loss in losses:
+    found = algorithm.phases[0].learning.imagined(z, torch.ones(6), seeded(2))
+    for loss in (found.actor_loss, found.critic_loss):
         loss.backward()
     assert all(p.grad is None for p in algorithm.model.parameters())
     assert all(p.grad is None for p in algorithm.critic.target.parameters())
@@ -201,6 +200,18 @@ def test_on_real_states_the_actor_comes_to_prefer_what_the_replay_agent_does():
     assert ((actor.log_probs(z)[:, 0] > math.log(0.5)) == (z[:, 0] > 0)).float().mean() > 0.9
 
 
+def test_a_unit_of_return_weighs_alike_on_real_states_and_in_imagination():
+    algorithm = build()
+    z, seen = torch.randn(64, 4, generator=seeded(1)), torch.randn(64, 3, generator=seeded(2))
+    learning = algorithm.phases[0].learning
+    algorithm.replay.policy.q_net = _Values(z)
+    own, one, ten = (learning.real(z, seen, s) for s in (None, torch.tensor(1.0), torch.tensor(10.0)))
+    torch.testing.assert_close(one, 10.0 * ten)
+    algorithm.replay.policy.q_net = _Values(1e-3 * z)
+    torch.testing.assert_close(learning.real(z, seen), own)
+    torch.testing.assert_close(learning.real(z, seen, torch.tensor(1.0)), 1e-3 * one)
+
+
 class _Values(torch.nn.Module):
     def __init__(self, z: torch.Tensor) -> None:
         super().__init__()
@@ -216,6 +227,35 @@ def test_without_real_states_the_replay_agent_is_not_trained():
     actor = [p.clone() for p in algorithm.actor.parameters()]
     algorithm.phases[0].update(buffer)
     assert all(torch.equal(v, before[k]) for k, v in algorithm.replay.state_dict().items())
+    assert any(not torch.equal(a, b) for a, b in zip(
+        actor, algorithm.actor.parameters(), strict=True))  # fmt: skip
+
+
+def test_the_entropy_of_continuous_actions_is_that_of_the_squashed_ones():
+    actor = build(BOX).actor
+    for wide in (-1.0, 1.0, 3.0):
+        with torch.no_grad():
+            actor.network[-1].weight.zero_()
+            actor.network[-1].bias.copy_(torch.tensor([0.7, wide]))
+        z = torch.zeros(1, 4)
+        mean, std = actor.gaussian(z)
+        normal = torch.distributions.Normal(mean, std)
+        squash = torch.distributions.TransformedDistribution(
+            normal, torch.distributions.TanhTransform(cache_size=1)
+        )
+        torch.manual_seed(0)
+        with torch.no_grad():
+            sampled = -squash.log_prob(squash.sample((200_000,))).mean()
+        torch.testing.assert_close(actor.entropy(z)[0].detach(), sampled, atol=0.03, rtol=0.02)
+
+
+def test_without_imagination_the_critic_is_neither_trained_nor_asked():
+    algorithm, buffer = build(real_weight=1.0), filled()
+    before = {k: v.clone() for k, v in algorithm.critic.state_dict().items()}
+    actor = [p.clone() for p in algorithm.actor.parameters()]
+    algorithm.phases[0].update(buffer)
+    assert algorithm.value is None
+    assert all(torch.equal(v, before[k]) for k, v in algorithm.critic.state_dict().items())
     assert any(not torch.equal(a, b) for a, b in zip(
         actor, algorithm.actor.parameters(), strict=True))  # fmt: skip
 
