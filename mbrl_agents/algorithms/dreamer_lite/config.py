@@ -67,7 +67,7 @@ class ActorCriticConfig:
     min_std: float = 0.1
     max_std: float = 1.0
     slow_rate: float = 0.02
-    real_weight: float = 0.2
+    real_weight: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("units", "horizon", "starts"):
