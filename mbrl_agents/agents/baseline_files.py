@@ -34,6 +34,11 @@ from mbrl_agents.training.checkpoints import (
 
 def save_baseline(model: BaseAlgorithm, path: str | os.PathLike[str]) -> None:
     """Write the weights and optimisers of a baseline, atomically."""
+    save_tensors(path, *pack_baseline(model))
+
+
+def pack_baseline(model: BaseAlgorithm) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and optimisers of a baseline as named tensors, and plain values beside them."""
     states, variables = model._get_torch_save_params()
     tensors: dict[str, Tensor] = {}
     optimizers: dict[str, Any] = {}
@@ -56,7 +61,17 @@ def save_baseline(model: BaseAlgorithm, path: str | os.PathLike[str]) -> None:
         "exploration_rate": getattr(model, "exploration_rate", None),
         "optimizers": optimizers,
     }
-    save_tensors(path, tensors, meta)
+    return tensors, meta
+
+
+def restore_baseline(
+    model: BaseAlgorithm, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+) -> None:
+    """Put back what `pack_baseline` gave, into an algorithm of the same settings."""
+    _load_into(model, tensors, meta["optimizers"])
+    model.num_timesteps = int(meta["num_timesteps"])
+    if meta["exploration_rate"] is not None:
+        model.exploration_rate = float(meta["exploration_rate"])  # type: ignore[attr-defined]
 
 
 def load_baseline_file(
@@ -95,10 +110,7 @@ def load_baseline_file(
             # SB3 asks the environment, which is not there.
             model.target_entropy = -float(np.prod(model.action_space.shape or ()))  # type: ignore[attr-defined]
         model._setup_model()
-        _load_into(model, tensors, meta["optimizers"])
-        model.num_timesteps = int(meta["num_timesteps"])
-        if meta["exploration_rate"] is not None:
-            model.exploration_rate = float(meta["exploration_rate"])  # type: ignore[attr-defined]
+        restore_baseline(model, tensors, meta)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} does not fit the settings beside it, or another version of this package "
@@ -148,4 +160,11 @@ def refuse_pickle(path: Path) -> None:
     )
 
 
-__all__ = ["load_baseline_file", "refuse_pickle", "save_baseline", "trusted_baseline"]
+__all__ = [
+    "load_baseline_file",
+    "pack_baseline",
+    "refuse_pickle",
+    "restore_baseline",
+    "save_baseline",
+    "trusted_baseline",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,27 @@ from mbrl_agents.registry import BaselineMethod
 
 
 @dataclass(frozen=True)
-class SACSettings:
+class BaselineSettings:
+    """What belongs to every training of a baseline, and to none of SB3's arguments.
+
+    Attributes:
+        checkpoint_every: environment steps between checkpoints.
+    """
+
+    checkpoint_every: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of SB3's constructor."""
+        ours = {"net_arch", *(field.name for field in fields(BaselineSettings))}
+        return {k: v for k, v in vars(self).items() if k not in ours}
+
+
+@dataclass(frozen=True)
+class SACSettings(BaselineSettings):
     """Settings of SAC; what is not named here stays at SB3's default."""
 
     learning_rate: float = 3e-4
@@ -40,7 +60,7 @@ class SACSettings:
 
 
 @dataclass(frozen=True)
-class DQNSettings:
+class DQNSettings(BaselineSettings):
     """Settings of DQN; what is not named here stays at SB3's default."""
 
     learning_rate: float = 1e-4
@@ -64,7 +84,7 @@ class DQNSettings:
 
 
 @dataclass(frozen=True)
-class PPOSettings:
+class PPOSettings(BaselineSettings):
     """Settings of PPO; what is not named here stays at SB3's default."""
 
     learning_rate: float = 3e-4
@@ -139,9 +159,8 @@ def build_baseline(
     algorithm: type[BaseAlgorithm], policy: str, env: Any, settings: Any, **arguments: Any
 ) -> BaseAlgorithm:
     """An algorithm of SB3 by the settings of this module; further arguments are SB3's."""
-    own = {k: v for k, v in vars(settings).items() if k != "net_arch"}
     kwargs = {"net_arch": list(settings.net_arch)}
-    return algorithm(policy, env, policy_kwargs=kwargs, **own, **arguments)
+    return algorithm(policy, env, policy_kwargs=kwargs, **settings.arguments(), **arguments)
 
 
 def add_demonstrations(model: SAC, episodes: Sequence[Episode]) -> int:
@@ -217,6 +236,7 @@ __all__ = [
     "DQN",
     "PPO",
     "SAC",
+    "BaselineSettings",
     "DQNSettings",
     "DemonstratedSAC",
     "PPOSettings",

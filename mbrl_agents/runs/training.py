@@ -210,8 +210,8 @@ def _train_run(
     info = _with_start(RunInfo(spec=spec, train_seconds=seconds, conditions=conditions, **found))
     info.write(folder)
     clock.file.unlink(missing_ok=True)
-    if not spec.steps:
-        # Own experience may be gone on with; what is fitted is fitted.
+    if not spec.steps or recipe.kind == "baseline":
+        # An agent's own experience may be gone on with; what else is trained is trained.
         (folder / CHECKPOINT).unlink(missing_ok=True)
     if isinstance(agent, Agent) and rank() == 0:
         try_to_show_imagination(agent, folder, episodes)

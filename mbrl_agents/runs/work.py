@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.agents.agent import Agent
+from mbrl_agents.agents.baseline_checkpoints import BaselineCheckpoints
 from mbrl_agents.agents.baseline_files import save_baseline
+from mbrl_agents.agents.saving import CHECKPOINT
 from mbrl_agents.agents.space_codec import encode_space
-from mbrl_agents.config import SEARCH
+from mbrl_agents.config import SEARCH, resolve_config
 from mbrl_agents.data.episode import Episode
 from mbrl_agents.evaluation.checks import FitChecks
 from mbrl_agents.evaluation.learning_curve import ActedCurve
@@ -134,8 +137,22 @@ def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
     agent = work.make(episodes=shown)
     for space in (agent.observation_space, agent.action_space):
         encode_space(space)  # refuses what could not be saved in the end
-    with _timed(agent) as updates:
-        agent.learn(work.spec.steps, callback=work.callbacks)
+    settings, updates = nested_overrides(work.spec.overrides), {"train": (0, 0.0)}
+    kept = BaselineCheckpoints(
+        work.folder / CHECKPOINT,
+        json.dumps(work.spec.to_json(), sort_keys=True),
+        every=resolve_config(work.recipe.name, settings).baseline.checkpoint_every,
+        seed=work.spec.seed,
+        updates=updates,
+    )
+    kept.restore(agent)
+    with _timed(agent, updates):
+        agent.learn(
+            work.spec.steps - agent.num_timesteps,
+            # Last: what the others note of a step is in their files before the checkpoint is.
+            callback=[*work.callbacks, kept],
+            reset_num_timesteps=agent.num_timesteps == 0,
+        )
     save_baseline(agent, work.folder / BASELINE_FILE)
     return agent, {
         "parameters": parameter_counts(agent),
@@ -147,9 +164,8 @@ def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:
 
 
 @contextmanager
-def _timed(agent: BaseAlgorithm) -> Iterator[dict[str, tuple[int, float]]]:
+def _timed(agent: BaseAlgorithm, found: dict[str, tuple[int, float]]) -> Iterator[None]:
     """A context that counts the gradient steps of SB3's ``train`` and takes its time."""
-    found = {"train": (0, 0.0)}
     train: Any = agent.train  # type: ignore[attr-defined]
     # SAC steps three optimisers in an update; the critic's stands for it.
     chosen: Any = getattr(agent.policy, "critic", agent.policy)
@@ -167,7 +183,7 @@ def _timed(agent: BaseAlgorithm) -> Iterator[dict[str, tuple[int, float]]]:
     hook = chosen.optimizer.register_step_post_hook(count)
     agent.train = timed  # type: ignore[attr-defined]
     try:
-        yield found
+        yield
     finally:
         hook.remove()
         del agent.train  # type: ignore[attr-defined]
