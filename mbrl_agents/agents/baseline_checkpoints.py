@@ -22,7 +22,13 @@ from mbrl_agents.agents.baseline_files import pack_baseline, restore_baseline
 from mbrl_agents.training.checkpoints import load_tensors, save_tensors, under
 from mbrl_agents.training.trainer import LEARN, check_identity
 
-COUNTERS = ("_n_updates", "_n_calls", "_episode_num", "learning_starts", "_current_progress_remaining")
+COUNTERS = (
+    "_n_updates",
+    "_n_calls",
+    "_episode_num",
+    "learning_starts",
+    "_current_progress_remaining",
+)
 """Numbers in an algorithm that decide what it does next, where it has them."""
 
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -143,7 +149,7 @@ def _fill(buffer: Any, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -
 
 
 def _arrays(buffer: Any) -> dict[str, np.ndarray]:
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name in ARRAYS:
         part = getattr(buffer, name)
         if isinstance(part, dict):

@@ -54,7 +54,7 @@ def test_killed_while_it_writes_checkpoints(kind, tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
     def spec(seed: int) -> RunSpec:
         settings = (*SMALL, *KINDS["sb3-ppo"][1:])
-        return RunSpec(method="sb3-ppo", env_id="CartPole-v1", overrides=settings, steps=160, seed=seed)
+        return RunSpec("sb3-ppo", "CartPole-v1", overrides=settings, steps=160, seed=seed)
 
     def interrupted(phase: str, done: int, total: int, metrics) -> None:
         if (tmp_path / CHECKPOINT).is_file():

@@ -174,9 +174,7 @@ class Learning:
         self.config, self.model, self.actor, self.critic = config, model, actor, critic
         self.replay = replay
 
-    def imagined(
-        self, z: Tensor, weight: Tensor, generator: torch.Generator
-    ) -> Imagined:
+    def imagined(self, z: Tensor, weight: Tensor, generator: torch.Generator) -> Imagined:
         """Losses of trajectories imagined from ``z``.
 
         Args:

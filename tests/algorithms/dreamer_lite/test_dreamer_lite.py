@@ -205,7 +205,8 @@ def test_a_unit_of_return_weighs_alike_on_real_states_and_in_imagination():
     z, seen = torch.randn(64, 4, generator=seeded(1)), torch.randn(64, 3, generator=seeded(2))
     learning = algorithm.phases[0].learning
     algorithm.replay.policy.q_net = _Values(z)
-    own, one, ten = (learning.real(z, seen, s) for s in (None, torch.tensor(1.0), torch.tensor(10.0)))
+    own = learning.real(z, seen)
+    one, ten = (learning.real(z, seen, torch.tensor(scale)) for scale in (1.0, 10.0))
     torch.testing.assert_close(one, 10.0 * ten)
     algorithm.replay.policy.q_net = _Values(1e-3 * z)
     torch.testing.assert_close(learning.real(z, seen), own)
