@@ -27,7 +27,7 @@ class Transitions:
         terminal: ``(N,)`` bool, whether the episode ended there for good; one that was cut off
             did not.
         steps: ``(N,)`` how many steps ``next_obs`` is ahead, over which ``reward`` is the sum of
-            discounted rewards; ones when None is given.
+            discounted rewards; see `single`.
     """
 
     obs: Tensor
@@ -35,12 +35,15 @@ class Transitions:
     reward: Tensor
     next_obs: Tensor
     terminal: Tensor
-    steps: Tensor = None  # type: ignore[assignment]
+    steps: Tensor
 
-    def __post_init__(self) -> None:
-        if self.steps is None:
-            steps = torch.ones(len(self.reward), dtype=torch.int64, device=self.reward.device)
-            object.__setattr__(self, "steps", steps)
+    @classmethod
+    def single(
+        cls, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminal: Tensor
+    ) -> Transitions:
+        """Of one step each."""
+        steps = torch.ones(len(reward), dtype=torch.int64, device=reward.device)
+        return cls(obs, action, reward, next_obs, terminal, steps)
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -97,7 +100,7 @@ def draw_transitions(
             action, reward, terminal = (
                 x[rows, 1] for x in (batch.prev_action, batch.reward, batch.terminal)
             )
-            parts.append(Transitions(seen[:, 0], action, reward, seen[:, 1], terminal))
+            parts.append(Transitions.single(seen[:, 0], action, reward, seen[:, 1], terminal))
             names.append(name[rows.numpy()])
             missing -= len(rows)
         if not missing:

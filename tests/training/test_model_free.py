@@ -31,7 +31,7 @@ def data(discrete: bool, count: int = 16) -> Transitions:
     action = 2 * torch.rand(count, A, generator=draws) - 1
     if discrete:
         action = torch.eye(A)[action.argmax(-1)]
-    return Transitions(
+    return Transitions.single(
         torch.randn(count, D, generator=draws),
         action,
         torch.randn(count, generator=draws),

@@ -30,7 +30,7 @@ def model(**settings) -> MBPOModel:
 def data(count: int = 8) -> Transitions:
     draws = torch.Generator().manual_seed(5)
     obs = torch.randn(count, D, generator=draws)
-    return Transitions(
+    return Transitions.single(
         obs,
         2 * torch.rand(count, A, generator=draws) - 1,
         torch.randn(count, generator=draws),
@@ -92,7 +92,7 @@ def test_a_target_that_looks_like_noise_at_first_is_learned_with_beta():
     draws = torch.Generator().manual_seed(2)
     obs = 2 * torch.rand(512, D, generator=draws) - 1
     change = torch.where(obs[:, :1] * obs[:, 1:2] > 0, 1.0, -1.0) * torch.eye(D)[0]
-    batch = Transitions(
+    batch = Transitions.single(
         obs, torch.zeros(512, A), torch.zeros(512), obs + change, torch.zeros(512).bool()
     )
     errors = []
