@@ -86,7 +86,7 @@ def test_losses_are_those_of_a_naive_version():
     totals = {name: [0.0, 0] for name in ("decode", "kl", "reward", "end")}
 
     def add(name: str, value: torch.Tensor) -> None:
-        totals[name][0] += float(value)
+        totals[name][0] += float(value.detach())
         totals[name][1] += 1
 
     def gaussian(raw):
