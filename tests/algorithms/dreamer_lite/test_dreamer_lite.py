@@ -279,6 +279,7 @@ def test_the_target_critic_follows_at_its_rate():
         (DreamerLiteConfig, {"kl_scale": -1.0}, "kl_scale"),
         (ActorCriticConfig, {"horizon": 0}, "horizon"),
         (ActorCriticConfig, {"real_weight": 2.0}, "real_weight"),
+        (ActorCriticConfig, {"min_std": 1.0}, "min_std must lie between 0 and max_std"),
         (DreamerLiteTrainingConfig, {"sequence_length": 1}, "sequence_length"),
         (DreamerLiteTrainingConfig, {"clip": 0.0}, "clip"),
     ],
