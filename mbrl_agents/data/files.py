@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import glob
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,33 +31,6 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that becomes it when the block ends without an error.
-
-    With an error nothing of it stays.  What a killed process left of an earlier attempt goes
-    first, so one process at a time may write to ``path``.
-
-    Raises:
-        FileExistsError: where there is something at ``path`` already, other than an empty folder.
-    """
-    target = Path(path)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"{target} exists already; take another folder, or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for partial in target.parent.glob(f".{glob.escape(target.name)}.partial-????????"):
-        shutil.rmtree(partial, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.partial-"))
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
-        os.replace(temporary, target)  # over an empty folder too
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def discard_partial(path: str | os.PathLike[str]) -> None:
@@ -91,7 +63,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 __all__ = [
     "PARTIAL",
     "atomic",
-    "atomic_folder",
     "discard_partial",
     "discard_partials",
     "write_text",

@@ -17,7 +17,8 @@ from mbrl_agents.agents.saving import (
 )
 from mbrl_agents.config import from_yaml
 from mbrl_agents.data.conditions import sentence
-from mbrl_agents.data.files import atomic_folder, write_text
+from mbrl_agents.data.files import write_text
+from mbrl_agents.data.locks import atomic_folder
 from mbrl_agents.registry import METHODS, AgentMethod
 from mbrl_agents.runs.spec import RUN_FILE, RunInfo
 

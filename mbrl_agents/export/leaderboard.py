@@ -16,7 +16,8 @@ import torch
 
 from mbrl_agents.agents.agent import Agent
 from mbrl_agents.agents.saving import CONFIG_FILE, OVERRIDES_FILE
-from mbrl_agents.data.files import atomic_folder, write_text
+from mbrl_agents.data.files import write_text
+from mbrl_agents.data.locks import atomic_folder
 from mbrl_agents.export.recipe import package_of, targets
 from mbrl_agents.export.sources import standalone
 from mbrl_agents.registry import agent_method

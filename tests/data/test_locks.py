@@ -15,7 +15,7 @@ from mbrl_agents.benchmarks.runner import run_suite
 from mbrl_agents.benchmarks.suite_files import suite_from_dict
 from mbrl_agents.data.collect import Collection, collect_to_folder
 from mbrl_agents.data.files import PARTIAL, atomic
-from mbrl_agents.data.locks import LOCK_FILE, FolderInUse, locked
+from mbrl_agents.data.locks import LOCK_FILE, FolderInUse, atomic_folder, locked
 from mbrl_agents.runs.spec import RunSpec
 from mbrl_agents.runs.training import train_run
 
@@ -75,3 +75,36 @@ def test_a_killed_process_holds_nothing_and_its_partial_files_go(tmp_path: Path)
     assert spared.exists()
     assert settings.exists()
     assert not (tmp_path / LOCK_FILE).exists()
+
+
+def test_a_folder_that_somebody_is_writing_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "converted"
+    with atomic_folder(target) as first:
+        (first / "kept").touch()
+        with pytest.raises(FolderInUse, match=f"another process writes {target}"):
+            with atomic_folder(target):
+                raise AssertionError("not to be reached")
+    assert [path.name for path in target.iterdir()] == ["kept"]
+    assert [path.name for path in tmp_path.iterdir()] == ["converted"]
+
+
+def test_what_a_killed_process_left_of_a_folder_goes(tmp_path: Path) -> None:
+    target = tmp_path / "converted"
+    child = os.fork()
+    if child == 0:
+        with atomic_folder(target) as folder:
+            (folder / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    with atomic_folder(target) as folder:
+        (folder / "whole").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "whole"]
+
+
+def test_a_folder_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "converted"
+    with pytest.raises(FileExistsError, match="exists already"), atomic_folder(target):
+        target.mkdir()
+        (target / "theirs").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "theirs"]

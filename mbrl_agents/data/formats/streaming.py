@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.data.files import atomic_folder
+from mbrl_agents.data.locks import atomic_folder
 from mbrl_agents.data.formats.base import (
     DAMAGE,
     Alike,
