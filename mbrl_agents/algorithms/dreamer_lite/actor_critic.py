@@ -87,8 +87,7 @@ class Actor(nn.Module):
         the actions gather at their limits.
         """
         if self.discrete:
-            log_probs = self.log_probs(z)
-            return -(log_probs.exp() * log_probs).sum(-1)
+            return _categorical_entropy(self.log_probs(z))
         mean, std = self.gaussian(z)
         nodes, weights = (torch.as_tensor(x, dtype=z.dtype, device=z.device) for x in QUADRATURE)
         drawn = mean[..., None] + std[..., None] * nodes
@@ -199,12 +198,14 @@ class Learning:
         before = features[:, :-1].detach()
         reached = torch.cat([torch.ones_like(live[:, :1]), live[:, :-1]], 1).cumprod(1).detach()
         reached = reached * weight[:, None]
-        entropy = self.actor.entropy(before)
         advantage = (returns - slow[:, :-1]).detach()
         scale = advantage.abs().mean().clamp_min(EDGE)
         if discrete:
-            gain = (self.actor.log_probs(before) * chosen).sum(-1) * advantage / scale
+            log_probs = self.actor.log_probs(before)
+            entropy = _categorical_entropy(log_probs)
+            gain = (log_probs * chosen).sum(-1) * advantage / scale
         else:
+            entropy = self.actor.entropy(before)
             gain = returns / scale
         actor_loss = -_mean(gain + config.entropy * entropy, reached)
         value = self.critic(before)
@@ -275,6 +276,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+def _categorical_entropy(log_probs: Tensor) -> Tensor:
+    """``(...)`` in nats, of log probabilities ``(..., A)``."""
+    return -(log_probs.exp() * log_probs).sum(-1)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
