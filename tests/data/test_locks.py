@@ -81,9 +81,11 @@ def test_a_folder_that_somebody_is_writing_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "converted"
     with atomic_folder(target) as first:
         (first / "kept").touch()
-        with pytest.raises(FolderInUse, match=f"another process writes {target}"):
-            with atomic_folder(target):
-                raise AssertionError("not to be reached")
+        with (
+            pytest.raises(FolderInUse, match=f"another process writes {target}"),
+            atomic_folder(target),
+        ):
+            raise AssertionError("not to be reached")
     assert [path.name for path in target.iterdir()] == ["kept"]
     assert [path.name for path in tmp_path.iterdir()] == ["converted"]
 
@@ -104,7 +106,12 @@ def test_what_a_killed_process_left_of_a_folder_goes(tmp_path: Path) -> None:
 
 def test_a_folder_that_appeared_meanwhile_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "converted"
-    with pytest.raises(FileExistsError, match="exists already"), atomic_folder(target):
-        target.mkdir()
-        (target / "theirs").touch()
+
+    def raced() -> None:
+        with atomic_folder(target):
+            target.mkdir()
+            (target / "theirs").touch()
+
+    with pytest.raises(FileExistsError, match="exists already"):
+        raced()
     assert [path.name for path in tmp_path.rglob("*")] == ["converted", "theirs"]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mbrl_agents.data.episode import Episode
-from mbrl_agents.data.locks import atomic_folder
 from mbrl_agents.data.formats.base import (
     DAMAGE,
     Alike,
@@ -15,6 +14,7 @@ from mbrl_agents.data.formats.base import (
     check_episode,
 )
 from mbrl_agents.data.formats.registry import detect, get_format
+from mbrl_agents.data.locks import atomic_folder
 
 OnBad = Callable[[DamagedData], None]
 """Told of what is left out."""
