@@ -33,6 +33,7 @@ def leaderboard(
     """
     from mbrl_agents.export.leaderboard import export_leaderboard
 
+    _check_run(run)
     target = out or run / "leaderboard"
     with console.failures():
         files = _written(lambda: export_leaderboard(run, target))
@@ -61,6 +62,7 @@ def hub(
     """
     from mbrl_agents.export.hub import export_hub
 
+    _check_run(run)
     target = out or run / "hub"
     with console.failures():
         files = _written(lambda: export_hub(run, target, evaluation))
@@ -86,6 +88,8 @@ def submission(
     """Zip submit/ as the course's text lays it out; refused at 50 MB or more."""
     from mbrl_agents.export.submission import export_submission
 
+    if not run.is_dir():
+        console.fail(f"{run} is no folder; `mbrl train` with exp_name=... writes it", console.USAGE)
     with console.failures():
         found = export_submission(run, out, code=code, readme=readme, partial=partial)
     if as_json:
@@ -95,6 +99,13 @@ def submission(
     for name in found.missing:
         console.note(f"missing: {name}")
     typer.echo(f"{out}: {len(found.files)} files, {found.size / 1e6:.1f} MB")
+
+
+def _check_run(folder: Path) -> None:
+    from mbrl_agents.runs.spec import RunInfo
+
+    with console.usage():
+        RunInfo.read(folder)
 
 
 def _written(write: Callable[[], list[str]]) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mbrl_agents.data.files import discard_partials
+from mbrl_agents.errors import UsageError
 
 LOCK_FILE = ".in-use"
 
@@ -40,10 +41,14 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         FolderInUse: another process holds it, or another thread of this one.
+        UsageError: it cannot be made.
     """
     target = Path(folder)
     made = [path for path in (target, *target.parents) if not path.exists()]
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create the folder {target}: {error.strerror}") from error
     try:
         stream = _acquired(target)
         try:

@@ -136,7 +136,7 @@ def test_what_cannot_be_handed_in_is_refused(tmp_path: Path) -> None:
     )
     assert (result.exit_code, "baseline" in result.stderr, out.exists()) == (1, True, False)
     result = CliRunner().invoke(app, ["export", "leaderboard", str(tmp_path / "nothing")])
-    assert (result.exit_code, "does not exist" in result.stderr) == (1, True)
+    assert (result.exit_code, "does not exist" in result.stderr) == (2, True)
 
 
 def test_the_file_takes_no_more_than_it_needs() -> None:
