@@ -22,6 +22,10 @@ class IrisConfig:
         squared: weight of the squared error of pixels beside the absolute one.  Not part of the
             original, whose perceptual loss does more: an absolute error alone takes long to see
             what fills a hundredth of an image.
+        rare: share of a pixel's weight in those errors that is in proportion to how far the image
+            is there from the mean image of its batch; the rest is the same for all pixels.  Not
+            part of the original either: what is small and always elsewhere, such as a ball, is lost
+            in the mean of all pixels, and a background that never changes needs no updates.
         layers, heads, width: of the transformer.
         dropout: share of the transformer's activations that is left out while it is trained.
         window: observations, each with the action after it, that the transformer sees at once.
@@ -38,6 +42,7 @@ class IrisConfig:
     code_size: int = 512
     commitment: float = 1.0
     squared: float = 0.0
+    rare: float = 0.0
     layers: int = 10
     heads: int = 4
     width: int = 256
@@ -59,6 +64,8 @@ class IrisConfig:
         for name in ("commitment", "squared"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.rare <= 1:
+            raise ValueError(f"rare must lie in [0, 1], got {self.rare}")
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads, got {self.width} and {self.heads} heads"
@@ -124,12 +131,13 @@ class ActorCriticConfig:
 
 @dataclass(frozen=True)
 class IrisTrainingConfig(TrainingSettings):
-    """Settings of training; ``learning_rate`` is that of all three parts.
+    """Settings of training; ``learning_rate`` is that of transformer, actor and critic.
 
     Three phases begin one after another: each has its first turn after its ``start`` environment
     steps, and another every ``train_every``.
 
     Attributes:
+        tokenizer_learning_rate: the tokenizer's.
         weight_decay: of the transformer's matrices.
         clip: bound on the norm of a part's gradient.
         batch_size, sequence_length: sequences of an update of the transformer, and observations of
@@ -144,6 +152,7 @@ class IrisTrainingConfig(TrainingSettings):
     """
 
     learning_rate: float = 1e-4
+    tokenizer_learning_rate: float = 1e-4
     weight_decay: float = 0.01
     clip: float = 10.0
     batch_size: int = 64
@@ -167,8 +176,8 @@ class IrisTrainingConfig(TrainingSettings):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
-            "learning_rate", "clip", "tokenizer_updates", "world_model_updates",
-            "actor_critic_updates",
+            "learning_rate", "tokenizer_learning_rate", "clip", "tokenizer_updates",
+            "world_model_updates", "actor_critic_updates",
         ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

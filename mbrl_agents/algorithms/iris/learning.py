@@ -53,12 +53,11 @@ class IrisPhase(ModulePhase):
         super().__init__(name, schedule, modules, seed=seed, length=length)
         self.config, self.batch_size = config, batch_size
 
-    def adam(self, groups: Any) -> None:
+    def adam(self, groups: Any, rate: float | None = None) -> None:
         """Take Adam, with decoupled decay for the groups of weights that ask for it."""
+        rate = self.config.learning_rate if rate is None else rate
         self.optimizers = {
-            self.name: torch.optim.AdamW(
-                groups, lr=self.config.learning_rate, weight_decay=0.0, fused=True
-            )
+            self.name: torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True)
         }
 
     def draw(self, buffer: SequenceBuffer) -> Batch:
@@ -87,7 +86,7 @@ class TokenizerPhase(IrisPhase):
             seed=seed,
         )
         self.model = model
-        self.adam(model.tokenizer.parameters())
+        self.adam(model.tokenizer.parameters(), config.tokenizer_learning_rate)
 
     def begin(self, buffer: SequenceBuffer, updates: int, *, seed: int, refit: bool) -> None:
         if not refit:

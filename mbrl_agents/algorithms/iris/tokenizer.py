@@ -130,6 +130,7 @@ class Tokenizer(nn.Module):
                 "environment resize its frames, or take fewer levels"
             )
         self.commitment, self.squared = config.commitment, config.squared
+        self.rare = config.rare
         self.grid = (size[0] // factor, size[1] // factor)
         self.tokens = self.grid[0] * self.grid[1]
         width, blocks = config.channels, config.residual_blocks
@@ -179,22 +180,30 @@ class Tokenizer(nn.Module):
 
         ``|x - D(z)|`` of pixels in [-1, 1], and ``|sg(E(x)) - z|^2 + beta |E(x) - sg(z)|^2``
         (arXiv:2209.00588, equation 2, without the perceptual loss); with `IrisConfig.squared` the
-        squared error of pixels as well.
+        squared error of pixels as well, and with `IrisConfig.rare` each pixel by its own weight.
         """
         found = self.encode(images)
         latents, codes = found.latents, found.codes
         # Straight through: the decoder's gradient goes to the encoder as if nothing was rounded.
         drawn = self._drawn(latents + (codes - latents).detach())
         off = drawn - (2.0 * images - 1.0)
-        reconstruction = off.abs().mean()
+        weight = self._weight(images)
+        reconstruction = (weight * off.abs()).mean()
         if self.squared:
-            reconstruction = reconstruction + self.squared * off.square().mean()
+            reconstruction = reconstruction + self.squared * (weight * off.square()).mean()
         to_codes = (codes - latents.detach()).square().mean()
         to_latents = (latents - codes.detach()).square().mean()
         return {
             "reconstruction": reconstruction,
             "commitment": to_codes + self.commitment * to_latents,
         }, found
+
+    def _weight(self, images: Tensor) -> Tensor:
+        """``(N, 1, H, W)`` of each pixel's error, 1 in the mean where images differ."""
+        if not self.rare:
+            return torch.ones_like(images[:, :1])
+        unusual = (images - images.mean(0, keepdim=True)).abs().mean(1, keepdim=True)
+        return 1.0 - self.rare + self.rare * unusual / unusual.mean().clamp_min(1e-4)
 
     def _placed(self, tokens: Tensor) -> Tensor:
         """The codes of tokens ``(N, K)`` in their grid, ``(N, E, h, w)``."""

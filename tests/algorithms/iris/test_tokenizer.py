@@ -57,9 +57,14 @@ def test_the_codebook_begins_as_small_as_the_paper_says():
     assert book.abs().max() > 0.8 / 32
 
 
-@pytest.mark.parametrize("squared", [0.0, 2.0])
-def test_losses_and_gradients_are_those_of_a_naive_version(squared):
-    tokenizer, images = build(commitment=0.5, squared=squared), some(4)
+@pytest.mark.parametrize(("squared", "rare"), [(0.0, 0.0), (2.0, 0.0), (2.0, 0.75)])
+def test_losses_and_gradients_are_those_of_a_naive_version(squared, rare):
+    tokenizer, images = build(commitment=0.5, squared=squared, rare=rare), some(4)
+    weight = torch.ones(4, 3, *images.shape[2:])
+    if rare:
+        unusual = torch.stack([abs(image - sum(images) / 4).sum(0) / 3 for image in images])
+        weight = (1 - rare + rare * unusual / unusual.mean())[:, None].repeat(1, 3, 1, 1)
+        assert float(weight.mean()) == pytest.approx(1.0, rel=1e-5)
     losses, found = tokenizer.losses(images)
     latents = found.latents.permute(0, 2, 3, 1).reshape(-1, 6)
     codes = tokenizer.codebook.weight[found.tokens.flatten()]
@@ -68,7 +73,7 @@ def test_losses_and_gradients_are_those_of_a_naive_version(squared):
     grid = codes.reshape(4, 4, 4, 6).permute(0, 3, 1, 2)
     drawn = tokenizer.decoder(tokenizer.after(grid))
     off = drawn - (2 * images - 1)
-    error = off.abs().mean() + tokenizer.squared * off.square().mean()
+    error = (weight * off.abs()).mean() + squared * (weight * off.square()).mean()
     assert float(losses["reconstruction"]) == pytest.approx(float(error.detach()), rel=1e-5)
     # The gradient at the codes is handed on to the latents; the codes get none of it.
     losses["reconstruction"].backward()
@@ -77,12 +82,20 @@ def test_losses_and_gradients_are_those_of_a_naive_version(squared):
     tokenizer.zero_grad()
     leaf = grid.detach().requires_grad_()
     off = tokenizer.decoder(tokenizer.after(leaf)) - (2 * images - 1)
-    (off.abs().mean() + squared * off.square().mean()).backward()
+    ((weight * off.abs()).mean() + squared * (weight * off.square()).mean()).backward()
     given = leaf.grad
     tokenizer.zero_grad()
     (tokenizer.encode(images).latents * given).sum().backward()
     for expected, parameter in zip(passed, tokenizer.encoder.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-3)
+
+
+def test_images_that_are_all_alike_have_no_rare_pixels():
+    tokenizer = build(rare=0.5)
+    images = some(1).repeat(3, 1, 1, 1)
+    plain = build().losses(images)[0]["reconstruction"]
+    found = tokenizer.losses(images)[0]["reconstruction"]
+    assert float(found.detach()) == pytest.approx(0.5 * float(plain.detach()), rel=1e-3)
 
 
 def test_commitment_moves_codes_and_encoder_towards_each_other():
