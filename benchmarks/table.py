@@ -72,7 +72,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row += [_between(entry.get("return_ci95"))] * bounds
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
-        row += [_held(entry.get("checks"))] * checked
+        row += [_held(entry.get("checks"))] if checked else []
         row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
         row += [_imagined(entry.get("imagination"))] * imagined
         row += [_optimism(entry.get("optimism"))] * planned
@@ -185,7 +185,10 @@ def _reached(entry: dict[str, Any]) -> str:
 
 
 def _held(checks: dict[str, Any] | None) -> str:
-    """Of how many seeds three checks in a row reached the target, by when, and the last three."""
+    """Of how many seeds three checks in a row reached the target, by when, and the last three.
+
+    Only where there is a target.
+    """
     if not checks:
         return "-"
     steps = sorted(seed["held_at"] for seed in checks.values() if seed["held_at"] is not None)
