@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from mbrl_agents.data.cluster import LOCAL, RETRIES, check_engine, connected, processors
 
 _PATIENCE_SECONDS = 2.0  # for a job that was told to stop
+_POLL_SECONDS = 0.02
 _CHECK_SECONDS = 60.0  # for a node to say whether it sees a folder
 
 
@@ -48,44 +50,116 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """A process of its own for every job; see `Engine`."""
+    """A process of its own for every job, forked off `job_server`; see `Engine`."""
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = self.width = workers
-        self._alive = os.pipe()
+        self._server: _Server | None = None
 
-    def __del__(self) -> None:
-        for end in getattr(self, "_alive", ()):
-            os.close(end)
+    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> _Forked:
+        if self._server is None:
+            self._server = _Server()
+        return self._server.start(folder, key, log)
 
-    def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with log.open("ab") as lines:
-            return subprocess.Popen(
-                [sys.executable, "-m", "mbrl_agents.benchmarks.job", str(folder), key],
-                # Closed when this process ends, however: the job then ends too.
-                stdin=self._alive[0],
-                stdout=lines,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # Ctrl-C reaches the runner alone, which then ends its jobs in one way.
-                start_new_session=True,
-            )
-
-    def stop(self, running: Iterable[subprocess.Popen[bytes]]) -> None:
-        processes = list(running)
-        for process in processes:
-            process.terminate()
+    def stop(self, running: Iterable[_Forked]) -> None:
+        found = list(running)
+        for job in found:
+            job.ask_to_end()
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            # The whole group: a job's own worker processes do not outlive it either.
+        begun = [job for job in found if job.pid is not None]
+        while any(job.poll() is None for job in begun) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        for job in found:
+            job.end()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+class _Server:
+    """A running `job_server`."""
+
+    def __init__(self) -> None:
+        # Closed when this process ends, however: the jobs then end too.
+        listened, self._alive = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mbrl_agents.benchmarks.job_server", str(listened)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[listened],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )
+        os.close(listened)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        os.set_blocking(self._answers.fileno(), False)
+        self._partial = b""
+        self._jobs: dict[str, _Forked] = {}
+
+    def start(self, folder: Path, key: str, log: Path) -> _Forked:
+        request = {"folder": str(folder.absolute()), "key": key, "log": str(log.absolute())}
+        job = self._jobs[key] = _Forked(self)
+        # A server that is gone takes no request: the job has then failed.
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        return job
+
+    def hear(self) -> None:
+        """Take note of what jobs began and ended."""
+        gone = self._process.poll() is not None
+        read = self._answers.read()
+        *lines, self._partial = (self._partial + (read or b"")).split(b"\n")
+        for answer in map(json.loads, lines):
+            job = self._jobs[answer["key"]]
+            job.pid = answer.get("pid", job.pid)
+            job.code = answer.get("code")
+        if gone:
+            for job in self._jobs.values():
+                if job.code is None:
+                    job.code = -int(signal.SIGKILL)
+                    job.end()
+
+    def close(self) -> None:
+        # What it has been asked for and not begun is not wanted any more.
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        os.close(self._alive)
+
+
+class _Forked:
+    """A job forked off a server, see `Running`."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.pid: int | None = None
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        if self.code is None:
+            self._server.hear()
+        return self.code
+
+    def ask_to_end(self) -> None:
+        """So that it saves what is finished."""
+        self._signal(os.kill, signal.SIGTERM)
+
+    def end(self) -> None:
+        """The whole group: a job's own worker processes do not outlive it either."""
+        self._signal(os.killpg, signal.SIGKILL)
+        if self.code is None:
+            self._signal(os.kill, signal.SIGKILL)  # one so young that it has no group yet
+
+    def _signal(self, send: Callable[[int, int], None], number: int) -> None:
+        if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                send(self.pid, number)
 
 
 class RayEngine:

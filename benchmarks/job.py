@@ -1,4 +1,4 @@
-"""The process behind one job: ``python -m mbrl_agents.benchmarks.job FOLDER KEY``.
+"""What the process behind one job does; `job_server` makes such processes.
 
 Reads ``FOLDER/jobs/KEY.spec.json``, works, writes ``FOLDER/jobs/KEY.json`` as a whole.
 """
@@ -15,7 +15,6 @@ from typing import Any
 
 from mbrl_agents.allocator import keep_freed_memory
 from mbrl_agents.data.files import write_text
-from mbrl_agents.data.lifetime import end_with_pipe
 
 from .suite import STEPS_OF_DATA
 from .suite_files import noise_config
@@ -184,8 +183,3 @@ def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         )
     found = unexplained(windows)
     return {"imagination": found, "summary": f"{found['mean']:.3f} of the variance unexplained"}
-
-
-if __name__ == "__main__":
-    end_with_pipe(sys.stdin.fileno())
-    sys.exit(main(sys.argv[1:]))

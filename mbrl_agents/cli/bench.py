@@ -23,7 +23,7 @@ def bench(
         str,
         typer.Argument(
             help="quick, spatial, object, goal, few, disturbed, robust, classic, hybrid, "
-            "hybrid_more, family, carracing, expert, budget, speed, or your own YAML."
+            "hybrid_more, family, blank, carracing, expert, budget, speed, or your own YAML."
         ),
     ] = "quick",
     overrides: Annotated[

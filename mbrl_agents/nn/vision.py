@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mbrl_agents.nn.chunks import in_chunks
 from mbrl_agents.nn.dense import activation_layer, dense_head, dense_layers, glorot
 from mbrl_agents.nn.layout import ObservationLayout
+from mbrl_agents.nn.pixels import rare_pixels
 
 DOWN_KERNEL, STRIDE = 4, 2
 
@@ -105,6 +106,7 @@ class ObservationDecoder(nn.Module):
         activation: between the transposed convolutions.
         units, layers: width and number of hidden layers of the vectors' perceptron.
         dense_activation: of that perceptron.
+        rare: see `mbrl_agents.nn.pixels.rare_pixels`.
         generator: source of the initial weights.
 
     Raises:
@@ -121,10 +123,11 @@ class ObservationDecoder(nn.Module):
         units: int,
         layers: int,
         dense_activation: str = "elu",
+        rare: float = 0.0,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.layout = layout
+        self.layout, self.rare = layout, rare
         if layout.images:
             depths = _depths(layout, depth)
             assert layout.image_size is not None
@@ -170,7 +173,8 @@ class ObservationDecoder(nn.Module):
         losses: dict[str, Tensor] = {}
         if self.layout.images:
             images = self.layout.stacked_images(obs)
-            losses["images"] = in_chunks(self._off, images[0, 0].numel(), features, images)
+            weight = [rare_pixels(images, self.rare)] if self.rare else []
+            losses["images"] = in_chunks(self._off, images[0, 0].numel(), features, images, *weight)
         if self.layout.vectors:
             difference = self.vectors(features) - self.layout.stacked_vectors(obs)
             losses["vectors"] = 0.5 * difference.square().sum(-1)
@@ -198,8 +202,9 @@ class ObservationDecoder(nn.Module):
         """Centred images ``(N, C, H, W)`` at ``(N, F)``."""
         return self.convs(self.cell(features)[..., None, None])
 
-    def _off(self, features: Tensor, images: Tensor) -> Tensor:
-        return 0.5 * (self._drawn(features) - centred(images)).square().flatten(1).sum(1)
+    def _off(self, features: Tensor, images: Tensor, weight: Tensor | None = None) -> Tensor:
+        off = (self._drawn(features) - centred(images)).square()
+        return 0.5 * (off if weight is None else off * weight).flatten(1).sum(1)
 
 
 def centred(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl_agents.nn.dense import ACTIVATIONS
+from mbrl_agents.nn.pixels import check_rare
 from mbrl_agents.protocols import Schedule
 from mbrl_agents.training.settings import TrainingSettings
 
@@ -33,6 +34,9 @@ class DreamerV1Config:
             probability that the episode goes on.
         vector_weight: of the vectors' log-likelihood; that of Normals whose variance is one over
             it.  Images and rewards are Normals of unit variance.
+        rare: share of a pixel's weight in the loss of images that is in proportion to how far it is
+            from the mean image of the batch (`mbrl_agents.nn.pixels.rare_pixels`), which is what
+            shows small objects early.  Not part of the original.
         reward_scale: factor on rewards before the model learns them.  Predictions that leave the
             algorithm are divided by it.
     """
@@ -54,6 +58,7 @@ class DreamerV1Config:
     kl_weight: float = 1.0
     discount: float = 0.99
     vector_weight: float = 1.0
+    rare: float = 0.0
     reward_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -61,6 +66,7 @@ class DreamerV1Config:
         _at_least(self, 0, "vector_layers", "reward_layers", "continue_layers")
         _at_least(self, 0, "continue_weight", "free_nats", "kl_weight", "vector_weight")
         _positive(self, "min_std", "reward_scale")
+        check_rare(self.rare)
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {self.discount}")
         for name in ("image_activation", "activation"):

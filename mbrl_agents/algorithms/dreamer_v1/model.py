@@ -86,6 +86,7 @@ class DreamerV1Model(nn.Module):
             units=config.units,
             layers=config.vector_layers,
             dense_activation=config.activation,
+            rare=config.rare,
             generator=generator,
         )
         self.reward_head = dense_head(

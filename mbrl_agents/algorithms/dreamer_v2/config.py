@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbrl_agents.nn.pixels import check_rare
 from mbrl_agents.training.settings import TrainingSettings
 
 REWARDS = ("identity", "sign", "tanh")
@@ -26,6 +27,9 @@ class DreamerV2Config:
         kl_scale, image_scale, vector_scale, reward_scale, discount_scale: weights of the losses.
             Images and vectors are predicted with unit variance: what varies little, such as an
             angle in radians, needs a larger weight to count, or `normalise`.
+        rare: share of a pixel's weight in the loss of images that is in proportion to how far it is
+            from the mean image of the batch (`mbrl_agents.nn.pixels.rare_pixels`), which is what
+            shows small objects early.  Not part of the original.
         free_nats: a KL below this, averaged over the batch, is not trained.
         normalise: whether vectors are divided by their std in the steps recorded before training,
             less their mean, before anything else.  Not part of the original.
@@ -49,6 +53,7 @@ class DreamerV2Config:
     vector_scale: float = 1.0
     reward_scale: float = 1.0
     discount_scale: float = 5.0
+    rare: float = 0.0
     free_nats: float = 0.0
     normalise: bool = False
     reward: str = "identity"
@@ -70,6 +75,7 @@ class DreamerV2Config:
                 raise ValueError(
                     f"{name}_scale must not be negative, got {getattr(self, f'{name}_scale')}"
                 )
+        check_rare(self.rare)
         if self.free_nats < 0:
             raise ValueError(f"free_nats must not be negative, got {self.free_nats}")
         if self.reward not in REWARDS:

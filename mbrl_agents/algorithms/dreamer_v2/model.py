@@ -97,6 +97,7 @@ class DreamerV2Model(nn.Module):
             activation=activation,
             units=units,
             layers=layers,
+            rare=config.rare,
             generator=generator,
         )
         self.reward = dense_head(size, 1, units, layers, activation, generator)

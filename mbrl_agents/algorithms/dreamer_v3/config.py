@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbrl_agents.nn.pixels import check_rare
+
 SIZES: dict[str, dict[str, int]] = {
     "1M": {"deter": 512, "hidden": 64, "classes": 4, "depth": 4, "units": 64},
     "12M": {"deter": 2048, "hidden": 256, "classes": 16, "depth": 16, "units": 256},
@@ -50,6 +52,9 @@ class DreamerV3Config:
         reconstructed: share of the steps of a training batch whose images are decoded, drawn
             anew for each batch; the decoder is half of the cost of an image and its loss changes
             little from one step to the next.
+        rare: share of a pixel's weight in the loss of images that is in proportion to how far it is
+            from the mean image of the batch (`mbrl_agents.nn.pixels.rare_pixels`), which is what
+            shows small objects early.  Not part of the original.
         normalise: whether vectors are normalised by the mean and std of recorded episodes before
             anything else: metres and radians are small numbers, and centimetres count.
         image_shift: training sequences are moved by up to as many pixels in each direction, every
@@ -127,6 +132,7 @@ class DreamerV3Config:
     expected: bool = False
     imitation_weight: float = 0.0
     reconstructed: float = 1.0
+    rare: float = 0.0
     normalise: bool = False
     progress: bool = False
     max_steps: float = 300.0
@@ -148,6 +154,7 @@ class DreamerV3Config:
             raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
         if self.bins % 2 == 0:
             raise ValueError(f"bins must be odd, so that one of them is 0; got {self.bins}")
+        check_rare(self.rare)
         if not 0 < self.reconstructed <= 1:
             raise ValueError(f"reconstructed must lie in (0, 1], got {self.reconstructed}")
         if self.ensemble < 0 or self.ensemble == 1:

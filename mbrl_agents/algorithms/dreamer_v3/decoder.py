@@ -19,6 +19,7 @@ from mbrl_agents.nn.normed import (
     RMSNorm,
     dense_stack,
 )
+from mbrl_agents.nn.pixels import rare_pixels
 from mbrl_agents.nn.symlog import symexp, symlog_mse
 
 
@@ -75,6 +76,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layout, self.deter, self.blocks = layout, deter, config.blocks
+        self.rare = config.rare
         units = config.width("units")
         if layout.vectors:
             self.vectors = nn.Sequential(
@@ -136,11 +138,13 @@ class Decoder(nn.Module):
                 features = features[drawn]
                 obs = {key: obs[key][drawn] for key in self.layout.images}
             images = self.layout.stacked_images(obs)
-            losses["images"] = in_chunks(self._off, images[0, 0].numel(), features, images)
+            weight = [rare_pixels(images, self.rare)] if self.rare else []
+            losses["images"] = in_chunks(self._off, images[0, 0].numel(), features, images, *weight)
         return losses
 
-    def _off(self, features: Tensor, images: Tensor) -> Tensor:
-        return (self.draw(features) - images.float() / 255.0).square().flatten(1).sum(1)
+    def _off(self, features: Tensor, images: Tensor, weight: Tensor | None = None) -> Tensor:
+        off = (self.draw(features) - images.float() / 255.0).square()
+        return (off if weight is None else off * weight).flatten(1).sum(1)
 
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Observations by key at ``(N, F)``: vectors, and images ``(N, H, W, C)`` in [0, 1]."""

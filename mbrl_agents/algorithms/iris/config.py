@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbrl_agents.nn.pixels import check_rare
 from mbrl_agents.training.settings import TrainingSettings
 
 
@@ -64,8 +65,7 @@ class IrisConfig:
         for name in ("commitment", "squared"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.rare <= 1:
-            raise ValueError(f"rare must lie in [0, 1], got {self.rare}")
+        check_rare(self.rare)
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads, got {self.width} and {self.heads} heads"

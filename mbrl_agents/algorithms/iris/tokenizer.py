@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mbrl_agents.algorithms.iris.config import IrisConfig
+from mbrl_agents.nn.pixels import rare_pixels
 
 GROUP = 2
 """Channels that share a norm."""
@@ -187,7 +188,7 @@ class Tokenizer(nn.Module):
         # Straight through: the decoder's gradient goes to the encoder as if nothing was rounded.
         drawn = self._drawn(latents + (codes - latents).detach())
         off = drawn - (2.0 * images - 1.0)
-        weight = self._weight(images)
+        weight = rare_pixels(images, self.rare) if self.rare else 1.0
         reconstruction = (weight * off.abs()).mean()
         if self.squared:
             reconstruction = reconstruction + self.squared * (weight * off.square()).mean()
@@ -197,13 +198,6 @@ class Tokenizer(nn.Module):
             "reconstruction": reconstruction,
             "commitment": to_codes + self.commitment * to_latents,
         }, found
-
-    def _weight(self, images: Tensor) -> Tensor:
-        """``(N, 1, H, W)`` of each pixel's error, 1 in the mean where images differ."""
-        if not self.rare:
-            return torch.ones_like(images[:, :1])
-        unusual = (images - images.mean(0, keepdim=True)).abs().mean(1, keepdim=True)
-        return 1.0 - self.rare + self.rare * unusual / unusual.mean().clamp_min(1e-4)
 
     def _placed(self, tokens: Tensor) -> Tensor:
         """The codes of tokens ``(N, K)`` in their grid, ``(N, E, h, w)``."""

@@ -207,7 +207,7 @@ def test_a_step_that_is_not_finite_is_an_error():
 def test_presets_are_settings_that_exist():
     folder = files("mbrl_agents.algorithms.dreamer_v1")
     presets = yaml.safe_load(folder.joinpath("presets.yaml").read_text())
-    assert set(presets) == {"dmc", "paper", "cpu"}
+    assert set(presets) == {"dmc", "paper", "cpu", "images"}
     for sections in presets.values():
         for name, values in sections.items():
             CLASSES[name](**values)

@@ -89,16 +89,11 @@ def point(planner: str, time: float, successes: int, **changes: Any) -> Point:
     return Point(**{**fields, **changes})
 
 
-def test_the_own_suite_trains_once_on_what_the_quick_comparison_uses() -> None:
+def test_the_own_suite_trains_once_on_the_tasks_of_the_quick_comparison() -> None:
     suite, quick = load_suite(success.SUITE), load_suite("quick")
-    jobs = make_plan(suite).jobs
-    kinds = [job.kind for job in jobs.values()]
+    kinds = [job.kind for job in make_plan(suite).jobs.values()]
     assert (kinds.count("collect"), kinds.count("train")) == (2, 1)
-    # Down to the same jobs: what the quick comparison has trained needs no other training.
-    assert {key for key, job in jobs.items() if job.kind != "evaluate"} <= set(
-        make_plan(quick).jobs
-    )
-    for name in ("env", "tasks", "multitask", "env_kwargs", "seeds", "data", "evaluation"):
+    for name in ("env", "tasks", "multitask", "env_kwargs", "seeds", "evaluation"):
         assert getattr(suite, name) == getattr(quick, name)
     budgets = [(row.method, row.overrides) for row in suite.methods]
     assert len(budgets) == 8
