@@ -38,7 +38,7 @@ speed: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/mbrl bench speed --out runs/speed
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 40
 
 test-cluster: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/data/test_cluster.py tests/benchmarks/test_engines.py

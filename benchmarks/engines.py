@@ -89,7 +89,14 @@ class _Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[listened],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
+                # Whether there is a GPU is asked without opening it: a forked process cannot use
+                # one that was open.
+                "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            },
         )
         os.close(listened)
         assert self._process.stdin is not None

@@ -43,17 +43,20 @@ def main(arguments: list[str]) -> int:
     alive = int(arguments[0])
     # Ctrl-C reaches the runner alone, which then ends its jobs in one way.
     os.setsid()
+    # What modules print as they are imported is no answer.
+    answers = os.dup(1)
+    os.dup2(2, 1)
     for name in PRELOADED:
         # What cannot be imported is the business of the jobs that need it.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     # Of Python 3.12: pyarrow's allocator has a thread, and looks after it when a process is forked.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-    request = _serve()
+    request = _serve(answers)
     return 0 if request is None else _work(request, alive)
 
 
-def _serve() -> dict[str, Any] | None:
+def _serve(answers: int) -> dict[str, Any] | None:
     """Fork a process for every request.
 
     Returns:
@@ -70,7 +73,7 @@ def _serve() -> dict[str, Any] | None:
         if wake in ready:
             os.read(wake, 4096)
         for pid, code in _ended(list(jobs)):
-            _tell({"key": jobs.pop(pid), "code": code})
+            _tell(answers, {"key": jobs.pop(pid), "code": code})
         if 0 not in ready:
             continue
         read = os.read(0, 65536)
@@ -83,11 +86,11 @@ def _serve() -> dict[str, Any] | None:
             if not pid:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.close(wake)
-                os.close(woken)
+                for end in (wake, woken, answers):
+                    os.close(end)
                 return request
             jobs[pid] = request["key"]
-            _tell({"key": request["key"], "pid": pid})
+            _tell(answers, {"key": request["key"], "pid": pid})
 
 
 def _ended(jobs: list[int]) -> list[tuple[int, int]]:
@@ -96,8 +99,8 @@ def _ended(jobs: list[int]) -> list[tuple[int, int]]:
     return [(pid, os.waitstatus_to_exitcode(status)) for pid, ended, status in found if ended]
 
 
-def _tell(answer: dict[str, Any]) -> None:
-    os.write(1, json.dumps(answer).encode() + b"\n")
+def _tell(answers: int, answer: dict[str, Any]) -> None:
+    os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
 def _work(request: dict[str, Any], alive: int) -> int:
