@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from mbrl_agents import __version__
@@ -35,7 +36,7 @@ class Job:
         spec: plain values that decide the result.
         needs: keys of the jobs whose results this one reads.
         cost: rough seconds.
-        wide: uses all workers itself and so runs alone.
+        wide: may use all workers itself, and then runs alone.
     """
 
     kind: str
@@ -100,6 +101,8 @@ class BenchmarkPlan:
 
 def make_plan(suite: Suite) -> BenchmarkPlan:
     """The jobs of a suite."""
+    # Jobs of a row share its settings; what a name stands for may have changed since the last plan.
+    _resolved.cache_clear()
     jobs: dict[str, Job] = {}
     cells: list[Cell] = []
 
@@ -179,14 +182,19 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
 
 def _trained_parts(row: Row) -> dict[str, str]:
     """Digest of the settings of each trained component, by name."""
-    config = resolve_config(row.method, row.overrides).to_dict()
+    config = _resolved(row.method, row.overrides)
     parts = METHODS[row.method].trained(config)
     return {name: digest(value) for name, value in parts.items()}
 
 
-def _settings(row: Row, overrides: Sequence[str], unread: Sequence[str] = ()) -> str:
+@cache
+def _resolved(method: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    return resolve_config(method, overrides).to_dict()
+
+
+def _settings(row: Row, overrides: tuple[str, ...], unread: Sequence[str] = ()) -> str:
     """Digest of a row's resolved settings, so that a changed default counts like an override."""
-    config = resolve_config(row.method, overrides).to_dict()
+    config = _resolved(row.method, overrides)
     return digest({part: value for part, value in config.items() if part not in unread})
 
 
@@ -238,7 +246,8 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         "settings": _settings(row, row.overrides, unread),
     }
     if row.steps and row.check_every:
-        spec["checks"] = [row.check_every, place.suite.evaluation.episodes]
+        test = place.suite.evaluation
+        spec["checks"] = [row.check_every, test.check_episodes or test.episodes]
     if needs and row.episodes is not None and row.episodes < place.suite.data.episodes:
         spec["limit"] = row.episodes
     if start is not None:

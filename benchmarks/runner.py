@@ -113,6 +113,7 @@ class _Scheduler:
         self._results: dict[str, dict[str, Any]] = {}
         self._failures: dict[str, str] = {}
         self._running: dict[str, Running] = {}
+        self._alone: set[str] = set()  # of those that run: have all processors for themselves
 
     def run(self) -> Outcome:
         priorities = self._plan.priorities()
@@ -137,20 +138,23 @@ class _Scheduler:
 
     def _start_next(self, waiting: list[Job]) -> bool:
         """Start the most urgent job that can run now; False where there is none."""
-        if any(self._plan.jobs[key].wide for key in self._running):
+        if self._alone & self._running.keys():
             return False
-        for job in waiting:
-            ready = all(need in self._results for need in job.needs)
-            free = not self._running if job.wide else len(self._running) < self._engine.workers
-            if ready and free:
+        ready = [job for job in waiting if all(need in self._results for need in job.needs)]
+        running = [self._plan.jobs[key] for key in self._running]
+        # As many as there are processors: each takes one, which costs fewer processes.
+        alone = sum(job.wide for job in (*ready, *running)) < self._engine.workers
+        for job in ready:
+            wide = job.wide and alone
+            if len(running) < (1 if wide else self._engine.workers):
                 waiting.remove(job)
-                self._start(job)
+                self._start(job, wide)
                 return True
-            if ready and job.wide:
+            if wide:
                 return False  # let the processors drain for it
         return False
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, wide: bool) -> None:
         write_json(
             self._folder / "jobs" / f"{job.key}.spec.json",
             {
@@ -158,14 +162,16 @@ class _Scheduler:
                 "title": job.title,
                 "spec": job.spec,
                 "needs": list(job.needs),
-                "workers": self._engine.width if job.wide else 1,
+                "workers": self._engine.width if wide else 1,
                 # Not part of what a job is: the same job may go on elsewhere.
                 "device": self._device,
             },
         )
         log = self._folder / "logs" / f"{job.key}.log"
         log.write_text(f"# {job.title}\n", encoding="utf-8")
-        self._running[job.key] = self._engine.start(self._folder, job.key, log, wide=job.wide)
+        self._running[job.key] = self._engine.start(self._folder, job.key, log, wide=wide)
+        if wide:
+            self._alone.add(job.key)
         self._tell("started", job)
 
     def _collect_finished(self) -> None:

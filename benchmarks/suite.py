@@ -59,6 +59,8 @@ class Evaluation:
             0, 1, ...
         init: "benchmark" or "random".
         part: episodes of one job of an agent; several share the processors better than one.
+        check_episodes: of each test during training (a row's ``check_every``); None for as many as
+            ``episodes``.
         deterministic: passed to ``predict``.
         env_kwargs: changes to the environment in tests alone, such as ``{disturbance: heavy}``.
     """
@@ -66,6 +68,7 @@ class Evaluation:
     episodes: int = 20
     init: str = "benchmark"
     part: int = 10
+    check_episodes: int | None = None
     deterministic: bool = True
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -73,6 +76,8 @@ class Evaluation:
         check_known(self.init, INITS, "evaluation.init")
         for name in ("episodes", "part"):
             fields.integer(getattr(self, name), f"evaluation.{name}", 1)
+        if self.check_episodes is not None:
+            fields.integer(self.check_episodes, "evaluation.check_episodes", 1)
         fields.flag(self.deterministic, "evaluation.deterministic")
 
 

@@ -177,6 +177,9 @@ def test_checks_are_part_of_a_training_where_a_row_asks_for_them() -> None:
     assert checked.pop("checks") == [20, 20]
     assert "checks" not in not_checked
     assert checked == not_checked
+    fewer = {**SEVERAL, "methods": rows, "evaluation": {"check_episodes": 7}}
+    plan = make_plan(suite_from_dict(fewer))
+    assert plan.jobs[plan.cells[0].training].spec["checks"] == [20, 7]
 
 
 def test_what_held_is_told_of_the_seeds() -> None:
@@ -234,6 +237,7 @@ def test_long_chains_come_first() -> None:
         ({"methods": [{"method": "sb3-sac", "steps": "all"}]}, "a number or 'data'"),
         ({"methods": [{"method": "simple-cem", "overrides": ["planner.horzon=3"]}]}, "horizon"),
         ({"evaluation": {"episodes": 0}}, "at least 1"),
+        ({"evaluation": {"check_episodes": 0}}, "check_episodes"),
         ({"tasts": [3]}, "did you mean 'tasks'"),
         ({"env": [CARTPOLE]}, "several go into the field 'envs'"),
         ({"env": ""}, "field 'env' or a list in the field 'envs'"),
