@@ -70,11 +70,23 @@ class Actor(nn.Module):
 
     def sample(self, features: Tensor, generator: torch.Generator) -> Tensor:
         """A draw ``(..., A)``, differentiable with respect to the actor's weights."""
+        return self.sample_and_entropy(features, generator)[0]
+
+    def sample_and_entropy(
+        self, features: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """That draw, and the entropy ``(...)`` of its distribution in nats.
+
+        A squashed Normal's entropy has no closed form: it is estimated from the draw.
+        """
         if self.discrete:
             log_probs = self.log_probs(features)
-            return one_hot_sample(log_probs, gumbel(log_probs.shape, generator, features.device))
+            entropy = -(log_probs.exp() * log_probs).sum(-1)
+            noise = gumbel(log_probs.shape, generator, features.device)
+            return one_hot_sample(log_probs, noise), entropy
         mean, std = self.normal(features)
-        return torch.tanh(mean + std * standard_normal(mean.shape, generator, features.device))
+        drawn = mean + std * standard_normal(mean.shape, generator, features.device)
+        return torch.tanh(drawn), -squashed_log_prob(drawn, mean, std).sum(-1)
 
     @torch.no_grad()
     def mode(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -54,8 +54,10 @@ class ActorCriticLoss(NamedTuple):
 
 def imagine_trajectories(
     model: DreamerV1Model, actor: Actor, start: State, horizon: int, generator: torch.Generator
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Features ``(N, H, F)`` of the states that the actor's own actions lead to.
+
+    Beside them the entropies ``(N, H)`` of what those actions were drawn from, in nats.
 
     Latents and actions are reparameterised draws: a feature carries the gradient with respect to
     every action before it.  The features that the actor reads carry none, as in the authors' code.
@@ -66,12 +68,13 @@ def imagine_trajectories(
         horizon: ``H``.
         generator: source of latents and actions.
     """
-    state, features = start, [model.features(start)]
+    state, features, entropies = start, [model.features(start)], []
     for _ in range(horizon):
-        action = actor.sample(features[-1].detach(), generator)
+        action, entropy = actor.sample_and_entropy(features[-1].detach(), generator)
         state = model.imagine_step(state, action, generator=generator)
         features.append(model.features(state))
-    return torch.stack(features[1:], 1)
+        entropies.append(entropy)
+    return torch.stack(features[1:], 1), torch.stack(entropies, 1)
 
 
 def actor_critic_losses(
@@ -90,8 +93,12 @@ def actor_critic_losses(
     before it.  The actor's gradient passes through returns, values and dynamics; the weights of
     model and critic get none of it.
 
+    Where rewards are large beside what a step costs, its means run to where tanh has no slope, and
+    stay.  ``config.entropy`` pulls them back, as in DreamerV2 (arXiv:2010.02193, equation 6); the
+    paper has no such term.
+
     Args:
-        config: horizon and lambda.
+        config: horizon, lambda and entropy.
         model: imagines, and predicts rewards and discounts.
         actor, critic: that learn.
         start: posterior states ``(N, ...)``, detached.
@@ -99,7 +106,7 @@ def actor_critic_losses(
         generator: source of latents and actions.
     """
     with frozen(model, critic):
-        features = imagine_trajectories(model, actor, start, config.horizon, generator)
+        features, entropy = imagine_trajectories(model, actor, start, config.horizon, generator)
         reward = model.scaled_reward(features)  # (N, H)
         discounts = model.discounts(features)
         value = critic(features)
@@ -111,6 +118,9 @@ def actor_critic_losses(
             weight = torch.cat([reached, discounts[:, :-2]], 1).cumprod(1)
             weight = weight * (counts / counted(counts))[:, None] / weight.shape[1]
         actor_loss = -(weight * returns).sum()
+        if config.entropy:
+            worth = config.entropy * model.config.reward_scale
+            actor_loss = actor_loss - worth * (weight * entropy[:, :-1]).sum()
     off = critic(features[:, :-1].detach()) - returns.detach()
     critic_loss = (weight * 0.5 * off.square()).sum()
     metrics = {
@@ -119,6 +129,7 @@ def actor_critic_losses(
         "imagined_reward": reward.mean() / model.config.reward_scale,
         "imagined_return": returns.mean() / model.config.reward_scale,
         "imagined_discount": discounts.mean(),
+        "entropy": entropy.mean(),
     }
     return ActorCriticLoss(
         actor_loss, critic_loss, {name: value.detach() for name, value in metrics.items()}

@@ -92,6 +92,7 @@ class ActorCriticConfig:
         explore_share: share of random actions then, where they are discrete.
         horizon: steps imagined from every state of a batch.
         lambda_: mixes one-step and longer returns, in [0, 1].
+        entropy: reward that a nat of the imagined actions' entropy is worth; the paper has none.
     """
 
     units: int = 400
@@ -106,10 +107,11 @@ class ActorCriticConfig:
     explore_share: float = 0.1
     horizon: int = 15
     lambda_: float = 0.95
+    entropy: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "units", "mode_samples")
-        _at_least(self, 0, "actor_layers", "critic_layers", "explore_std")
+        _at_least(self, 0, "actor_layers", "critic_layers", "explore_std", "entropy")
         _positive(self, "init_std", "min_std", "mean_scale")
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")

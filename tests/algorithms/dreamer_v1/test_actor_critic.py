@@ -123,9 +123,10 @@ def test_losses_by_hand():
     """The weights and targets of equations 6 to 8, with plain loops."""
     model, actor, critic = parts(continue_head=True)
     counts = torch.tensor([1.0, 0.0, 1.0])
-    features = imagine_trajectories(model, actor, starts(3), 4, seeded(9)).detach()
+    features, entropy = imagine_trajectories(model, actor, starts(3), 4, seeded(9))
+    features = features.detach()
     losses = actor_critic_losses(CONFIG, model, actor, critic, starts(3), counts, seeded(9))
-    actor_loss, critic_loss = 0.0, 0.0
+    actor_loss, critic_loss, uncertain = 0.0, 0.0, 0.0
     for row in (0, 2):
         reward = model.scaled_reward(features[row]).tolist()
         discount = model.discounts(features[row]).tolist()
@@ -137,9 +138,50 @@ def test_losses_by_hand():
         weights = [1.0, discount[0], discount[0] * discount[1]]
         for t in range(3):
             actor_loss -= weights[t] * returns[t] / 6
+            uncertain += weights[t] * entropy[row, t].item() / 6
             critic_loss += weights[t] * 0.5 * (value[t] - returns[t]) ** 2 / 6
     assert losses.actor.item() == pytest.approx(actor_loss, rel=1e-4)
     assert losses.critic.item() == pytest.approx(critic_loss, rel=1e-4)
+    # In units of rewards, which the model predicts tenfold.
+    model.config = dataclasses.replace(model.config, reward_scale=10.0)
+    worth = dataclasses.replace(CONFIG, entropy=0.3)
+    losses = actor_critic_losses(worth, model, actor, critic, starts(3), counts, seeded(9))
+    assert losses.actor.item() == pytest.approx(actor_loss - 3.0 * uncertain, rel=1e-4)
+
+
+def test_entropies_of_what_actions_are_drawn_from():
+    _, actor, _ = parts()
+    features = torch.randn(2, 16, generator=seeded())
+    mean, std = actor.normal(features)
+    drawn, estimates = actor.sample_and_entropy(features.repeat(20_000, 1), seeded(1))
+    assert torch.equal(drawn, actor.sample(features.repeat(20_000, 1), seeded(1)))
+    # By quadrature over the Normal that tanh squashes.
+    grid = torch.linspace(-8, 8, 4001)[:, None, None]
+    value = mean + std * grid
+    density = torch.exp(-0.5 * grid.square()) / (2 * torch.pi) ** 0.5 / std
+    summed = density * squashed_log_prob(value, mean, std) * std * 16 / 4000
+    found = estimates.reshape(20_000, 2).mean(0)
+    torch.testing.assert_close(found, -summed.sum(0).sum(-1), atol=0, rtol=0.02)
+
+    _, actor, _ = parts(CHOICE)
+    _, entropy = actor.sample_and_entropy(features, seeded(1))
+    chosen = torch.distributions.Categorical(logits=actor.log_probs(features))
+    torch.testing.assert_close(entropy, chosen.entropy())
+
+
+def test_entropy_pulls_a_mean_back_from_where_tanh_has_no_slope():
+    """A reward for going right, whatever else: without entropy the mean only ever grows."""
+    model, actor, critic = parts()
+    gradients = []
+    for entropy in (0.0, 0.1):
+        with torch.no_grad():
+            actor.network[-1].bias[0] = 4.0  # tanh has a slope of 0.001 there
+        config = dataclasses.replace(CONFIG, entropy=entropy)
+        start = starts(200)
+        losses = actor_critic_losses(config, model, actor, critic, start, torch.ones(200), seeded())
+        (gradient,) = torch.autograd.grad(losses.actor, actor.network[-1].bias)
+        gradients.append(float(gradient[0]))
+    assert gradients[1] > 10 * abs(gradients[0])
 
 
 def test_without_a_continue_head_returns_are_discounted_sums():
@@ -181,7 +223,7 @@ def test_the_actors_gradient_is_that_of_finite_differences():
     start = {name: value[:1].double() for name, value in starts(1).items()}
 
     def first_return() -> Tensor:
-        features = imagine_trajectories(model, actor, start, 1, seeded(4))
+        features, _ = imagine_trajectories(model, actor, start, 1, seeded(4))
         return model.scaled_reward(features).sum() + critic(features).sum()
 
     bias = actor.network[-1].bias
