@@ -59,7 +59,7 @@ lint: $(READY)
 docs: $(READY) $(VENV)/.docs
 	@rm -rf build/docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
-	MBRL_SITE=build/docs $(BIN)/python -m pytest -q -m docs tests/docs/test_site.py tests/test_readme.py
+	MBRL_SITE=build/docs OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m docs tests/docs/test_site.py tests/test_readme.py
 	@echo "build/docs/index.html"
 
 $(VENV)/.docs: pyproject.toml | $(READY)
