@@ -74,7 +74,10 @@ class RandomAgent:
         """Random actions and the number of calls so far."""
         calls = int(state[0]) if state is not None else 0
         batch = _batch(observation, self.observation_space)
-        generator = np.random.default_rng(np.random.SeedSequence([self.seed, calls]))
+        # Not [seed, calls]: at the first call that is the stream of an environment that was reset
+        # with this seed, and actions would know where things were placed.
+        words = np.random.SeedSequence(self.seed, spawn_key=(calls,))
+        generator = np.random.default_rng(words)
         space = self.action_space
         single = space.shape or ()
         shape = single if batch is None else (batch, *single)

@@ -35,6 +35,14 @@ def test_expert_succeeds_and_random_does_not() -> None:
     assert expert["assets"] == "none"
 
 
+def test_random_actions_know_nothing_of_what_the_seed_placed() -> None:
+    """Whoever does not see Catch's ball covers it in one episode of five."""
+    catch = {"env_kwargs": {"size": 32}, "init": "random"}
+    played = evaluate(RANDOM, "mbrl/Catch-v0", episodes=1000, **catch)
+    caught = sum(record.episode_return > 0 for record in played)
+    assert abs(caught - 200) < 45, caught  # 3.5 standard deviations
+
+
 def test_any_number_of_workers_and_any_part_give_the_same_episodes() -> None:
     whole = [outcome(r) for r in evaluate(RANDOM, TOY, episodes=6, tasks=[0, 1], seed=3)]
     two = evaluate(RANDOM, TOY, episodes=6, tasks=[0, 1], seed=3, workers=2)
