@@ -78,7 +78,7 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
-    from mbrl_agents.evaluation.checks import CHECKS_FILE, read_checks
+    from mbrl_agents.evaluation.checks import CHECKS_FILE, FIT_CHECKS_FILE, read_checks
     from mbrl_agents.runs.data import read_run_episodes
     from mbrl_agents.runs.spec import RunSpec
     from mbrl_agents.runs.training import train_run
@@ -110,7 +110,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         start=None if start is None else str(folder / "models" / start),
     )
     info = train_run(run, folder / "models" / key, device=given["device"])
-    checks = folder / "models" / key / CHECKS_FILE
+    checks = folder / "models" / key / (CHECKS_FILE if steps else FIT_CHECKS_FILE)
     return {
         "checks": [list(point) for point in read_checks(checks)] if checks.is_file() else [],
         "parameters": info.parameters,

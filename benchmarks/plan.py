@@ -171,8 +171,9 @@ def _teachers(rows: Sequence[Row]) -> dict[str, Row]:
             if trained[row.name]
             and (row.steps, row.env_kwargs) == (other.steps, other.env_kwargs)
             and (row.multitask, row.episodes) == (other.multitask, other.episodes)
-            # Own experience depends on the planner that gathered it.
+            # Own experience depends on the planner that gathered it, and checks on how a row acts.
             and row.steps == 0
+            and (other is row or not row.check_every)
             and trained[row.name].items() <= trained[other.name].items()
         ]
         # The one that trains most; the first of equals, so that all of them agree.
@@ -245,7 +246,7 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         "demonstrations": recipe.demonstrations,
         "settings": _settings(row, row.overrides, unread),
     }
-    if row.steps and row.check_every:
+    if row.check_every:
         test = place.suite.evaluation
         spec["checks"] = [row.check_every, test.check_episodes or test.episodes]
     if needs and row.episodes is not None and row.episodes < place.suite.data.episodes:

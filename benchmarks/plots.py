@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mbrl_agents.evaluation.check_plots import CheckCurves, draw_checks
+from mbrl_agents.evaluation.check_plots import STEPS, UPDATES, CheckCurves, draw_checks
 from mbrl_agents.evaluation.learning_curve import CurvePoint, smooth
 
 _COLOURS = {"agent": "C0", "baseline": "C1", "reference": "0.6"}
@@ -31,7 +31,7 @@ def write_plots(
     curves: Curves,
     folder: Path,
     *,
-    checks: CheckCurves | None = None,
+    checks: Mapping[str, CheckCurves] | None = None,
     env: str = "",
     target: float | None = None,
 ) -> None:
@@ -39,13 +39,15 @@ def write_plots(
 
     ``success.png`` (``return.png`` where the environment knows no success), ``planning_time.png``,
     and where some row learned from its own experience ``learning_curve.png`` over environment steps
-    and ``learning_time.png`` over seconds of training; ``checks.png`` where some were tested during
-    training; ``imagination.png`` where world models were tested.
+    and ``learning_time.png`` over seconds of training; ``checks.png`` where some were tested while
+    they gathered experience, ``fit_checks.png`` where while they were fitted to recorded episodes;
+    ``imagination.png`` where world models were tested.
 
     Args:
         entries: finished rows of the summary; at least one.
         folder: made if need be.
-        checks: of each training of the rows that were tested in between.
+        checks: of each training of the rows that were tested in between, by what they are
+            counted in, `STEPS` or `UPDATES`.
         env: added to the files' names where a suite has several environments.
         target: return that counts as solved, drawn as a line.
     """
@@ -63,11 +65,14 @@ def write_plots(
     if any(curve for several in timed.values() for curve in several):
         figure = _learning_curves(entries, timed, env, target, "seconds")
         figure.savefig(folder / f"learning_time{suffix}.png", dpi=_DPI)
-    if checks and any(curve for several in checks.values() for curve in several):
-        figure = draw_checks(
-            checks, references=_references(entries, target), target=target, title=env
-        )
-        figure.savefig(folder / f"checks{suffix}.png", dpi=_DPI)
+    for axis, name in ((STEPS, "checks"), (UPDATES, "fit_checks")):
+        checked = (checks or {}).get(axis, {})
+        if any(curve for several in checked.values() for curve in several):
+            references = _references(entries, target)
+            figure = draw_checks(
+                checked, axis=axis, references=references, target=target, title=env
+            )
+            figure.savefig(folder / f"{name}{suffix}.png", dpi=_DPI)
     if imagined := [entry for entry in entries if entry.get("imagination")]:
         _imagination(imagined, env).savefig(folder / f"imagination{suffix}.png", dpi=_DPI)
 

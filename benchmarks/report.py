@@ -12,7 +12,8 @@ import numpy as np
 
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.conditions import merged
-from mbrl_agents.evaluation.checks import held_at, held_at_the_end
+from mbrl_agents.evaluation.check_plots import STEPS, UPDATES
+from mbrl_agents.evaluation.checks import CheckPoint, held_at, held_at_the_end
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.registry import METHODS
@@ -137,6 +138,7 @@ def _row_summary(
         }
     if row.check_every and trainings:
         entry["checks"] = _checks(cells, outcome, target)
+        entry["checks_count"] = "steps" if row.steps else "updates"
     entry["parameters"] = max((_parameters(row, t["parameters"]) for t in trainings), default=0)
     entry["train_seconds"] = round(
         float(np.mean([t["train_seconds"] for t in trainings] or [0])), 1
@@ -248,11 +250,11 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             for row in suite.rows(env)
             if row.name in names
         }
-        checks = {
-            row.name: [checks_of(cell, outcome) for cell in _cells(outcome, env, row)]
-            for row in suite.rows(env)
-            if row.name in names and row.check_every
-        }
+        checks: dict[str, dict[str, list[list[CheckPoint]]]] = {STEPS: {}, UPDATES: {}}
+        for row in suite.rows(env):
+            if row.name in names and row.check_every:
+                curves_of_row = [checks_of(cell, outcome) for cell in _cells(outcome, env, row)]
+                checks[STEPS if row.steps else UPDATES][row.name] = curves_of_row
         write_plots(
             found,
             curves,

@@ -131,8 +131,9 @@ class Row:
             alone, beside ``overrides``: own steps may be gathered with a quicker one.
         episodes: learn from only the first so many recorded episodes of each task; None from all.
             They are collected once, as many as the suite's data say.
-        check_every: environment steps of training between checks: as many fresh episodes as the
-            evaluation has, acted without noise; 0 for none.
+        check_every: environment steps of training between checks, without own ``steps`` updates of
+            the fit to the recorded episodes: as many fresh episodes as the evaluation has, acted
+            without noise; 0 for none.
         seeds: train it with only the first so many seeds of the suite, where more take too long;
             None for all.
         tests: test it on only the first so many episodes of the evaluation, where a plan takes too

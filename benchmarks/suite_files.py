@@ -169,6 +169,8 @@ def _row(raw: Any, where: str, multitask: bool) -> Row:
     )
     if shared and not trained:
         raise ValueError(f"{where}: {method} is a reference policy: multitask has nothing to train")
+    if values.get("check_every") and not trained:
+        raise ValueError(f"{where}: {method} is a reference policy: no training to check")
     counts: dict[str, int | None] = {
         name: fields.integer(values[name], f"{where}: {name} of {method}", 1)
         for name in ("episodes", "seeds", "tests")

@@ -72,7 +72,7 @@ def _table(entries: Sequence[dict[str, Any]], target: float | None) -> list[str]
         row += [_between(entry.get("return_ci95"))] * bounds
         row += [_by_seed(entry)] * (returns and seeds)
         row += [] if target is None else [_reached(entry)]
-        row += [_held(entry.get("checks"))] if checked else []
+        row += [_held(entry.get("checks"), entry.get("checks_count", "steps"))] if checked else []
         row += [f"{entry['return_mean']:.2f} ({entry['return_best']:.2f})"] * (not returns)
         row += [_imagined(entry.get("imagination"))] * imagined
         row += [_optimism(entry.get("optimism"))] * planned
@@ -184,7 +184,7 @@ def _reached(entry: dict[str, Any]) -> str:
     return text
 
 
-def _held(checks: dict[str, Any] | None) -> str:
+def _held(checks: dict[str, Any] | None, counted: str = "steps") -> str:
     """Of how many seeds three checks in a row reached the target, by when, and the last three.
 
     Only where there is a target.
@@ -196,7 +196,7 @@ def _held(checks: dict[str, Any] | None) -> str:
         return f"0 of {len(checks)} seeds"
     last = sum(seed["held_at_the_end"] for seed in checks.values())
     middle = steps[(len(steps) - 1) // 2]
-    return f"{len(steps)} of {len(checks)} seeds, median by {middle:,} steps; at the end {last}"
+    return f"{len(steps)} of {len(checks)} seeds, median by {middle:,} {counted}; at the end {last}"
 
 
 def _remarks(summary: dict[str, Any]) -> list[str]:

@@ -81,12 +81,14 @@ def _write_curves(run: Path, cell: Cell, outcome: Outcome, folder: Path) -> None
     if not curve and not checks:
         return
     logger = configure(str(run), ["tensorboard"])
+    # Updates of a fit and environment steps are not one axis.
+    group = "checks" if cell.row.steps else "fit_checks"
     for point in curve:
         logger.record("rollout/episode_return", point.episode_return)
         logger.dump(point.env_steps)
     for check in checks:
         for tag, value in tags(check).items():
-            logger.record(f"checks/{tag.removeprefix('eval/')}", value)
+            logger.record(f"{group}/{tag.removeprefix('eval/')}", value)
         logger.dump(check.step)
     logger.close()
 

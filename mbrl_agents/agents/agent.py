@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Agent(TrainedAgent):
         *,
         folder: str | os.PathLike[str] | None = None,
         progress: Report | None = None,
+        watch: Callable[[], None] | None = None,
         overrides: Sequence[str] = (),
         workers: int = 0,
         engine: str = "local",
@@ -72,6 +73,7 @@ class Agent(TrainedAgent):
                 which this training finished before, or went on to ``learn``, is not trained in
                 again.
             progress: told of every log.
+            watch: called after every update; it must not change what is computed.
             overrides: what the user asked for, recorded in the run folder.
             workers: processes for phases that act in environments like the agent's own; 0 lets them
                 act in this one.  The result is the same.
@@ -142,7 +144,7 @@ class Agent(TrainedAgent):
             buffer.tidy()
 
         with trainer.threads(), self._rollouts(acting, workers, engine):
-            found = trainer.fit(buffer, report, save if file is not None else None)
+            found = trainer.fit(buffer, report, save if file is not None else None, watch)
         if acting:
             self.num_timesteps = sum(phase.env_steps for phase in acting)
         self.metrics = dict(found)

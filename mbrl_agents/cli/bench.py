@@ -22,8 +22,8 @@ def bench(
     suite: Annotated[
         str,
         typer.Argument(
-            help="quick, spatial, object, goal, few, disturbed, robust, classic, hybrid, "
-            "hybrid_more, family, blank, carracing, expert, budget, speed, or your own YAML."
+            help="quick, spatial, object, goal, few, disturbed, robust, curves, classic, "
+            "hybrid, hybrid_more, family, blank, carracing, expert, budget, speed, or your own YAML."
         ),
     ] = "quick",
     overrides: Annotated[

@@ -86,9 +86,13 @@ class CheckSeries:
         write_text(self.file, "".join(f"{line}\n" for line in (HEADER, *map(_line, kept))))
         self.done = step // self.every
 
+    def due(self, step: int) -> bool:
+        """Whether `play` would play one."""
+        return step // self.every > self.done
+
     def play(self, model: Any, step: int) -> CheckPoint | None:
         """A check of ``model``, with SB3's ``predict``, where one is due at ``step``."""
-        if step // self.every <= self.done:
+        if not self.due(step):
             return None
         self.done = step // self.every
         if not self.envs:
@@ -162,6 +166,8 @@ class FitChecks:
             # A fit that goes on from a checkpoint comes to what followed it again.
             self.series.begin(updates - 1)
             self._begun = True
+        if not self.series.due(updates):
+            return None
         modules = [module for module in agent.policy.modules() if module.training]
         agent.policy.eval()
         try:

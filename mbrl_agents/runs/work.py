@@ -93,7 +93,8 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
         agent.fit(
             work.episodes,
             folder=work.folder,
-            progress=_watched(work, agent),
+            progress=_told(work, agent),
+            watch=_checked(work, agent),
             overrides=names,
             workers=work.workers,
             engine=work.engine,
@@ -111,11 +112,8 @@ def train_agent(work: Work) -> tuple[Agent, dict[str, Any]]:
     }
 
 
-def _watched(work: Work, agent: Agent) -> Progress:
-    """The progress of a fit, which also tests the agent where the run asks for it.
-
-    What acting phases meet it records as a learning curve.
-    """
+def _told(work: Work, agent: Agent) -> Progress:
+    """The progress of a fit, which records as a learning curve what acting phases meet."""
     acting = {p.name: p for p in agent.algorithm.phases if isinstance(p, ActingPhase)}
     curve = ActedCurve(work.folder, work.clock)
 
@@ -123,12 +121,22 @@ def _watched(work: Work, agent: Agent) -> Progress:
         if phase in acting and "train/return" in metrics:
             steps = sum(one.env_steps for one in acting.values())
             curve.add(steps, metrics["train/return"], metrics.get("train/length", 0.0))
-        if work.fit_checks is not None and agent.trainer is not None:
-            updates = sum(count for count, _ in agent.trainer.work.values())
-            work.fit_checks.at(agent, updates)
         work.progress(phase, done, total, metrics)
 
     return tell
+
+
+def _checked(work: Work, agent: Agent) -> Callable[[], None] | None:
+    """Tests the agent while it is fitted, where the run asks for it."""
+    checks = work.fit_checks
+    if checks is None:
+        return None
+
+    def check() -> None:
+        assert agent.trainer is not None, "a fit has a trainer"
+        checks.at(agent, sum(count for count, _ in agent.trainer.work.values()))
+
+    return check
 
 
 def train_baseline(work: Work) -> tuple[Any, dict[str, Any]]:

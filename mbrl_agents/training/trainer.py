@@ -62,7 +62,11 @@ class Trainer:
     # -- offline ------------------------------------------------------------------------
 
     def fit(
-        self, buffer: SequenceBuffer, report: Report, save: Callable[[], None] | None = None
+        self,
+        buffer: SequenceBuffer,
+        report: Report,
+        save: Callable[[], None] | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """Every phase in turn, from where a restored checkpoint left off.
 
@@ -70,6 +74,7 @@ class Trainer:
             report: told of every log.
             save: writes a checkpoint; called when the settings say, and `SAVE_SECONDS` after the
                 last one, as none changes what is computed.
+            watch: called after every update; it must not change what is computed.
 
         Returns:
             ``metrics``.
@@ -85,6 +90,8 @@ class Trainer:
             while self.done < total:
                 self._means[phase.name].add(self._update(phase, buffer))
                 self.done += 1
+                if watch is not None:
+                    watch()
                 if self.done % every == 0 or self.done == total:
                     self._held_out[phase.name] = phase.evaluate(buffer)
                     row = self._row(phase.name)

@@ -182,6 +182,26 @@ def test_checks_are_part_of_a_training_where_a_row_asks_for_them() -> None:
     assert plan.jobs[plan.cells[0].training].spec["checks"] == [20, 7]
 
 
+def test_a_row_that_is_checked_is_trained_with_checks_of_its_own_acting() -> None:
+    def trainings(*checked: str) -> dict[str, str | None]:
+        names = ("simple-policy-cem", "simple-policy", "simple-cem")
+        rows = [
+            {"method": name, **({"check_every": 5} if name in checked else {})} for name in names
+        ]
+        plan = plan_of(methods=rows)
+        for cell in plan.cells:
+            assert cell.training is not None
+            checks = plan.jobs[cell.training].spec.get("checks")
+            assert cell.row.method not in checked or checks == [5, 20]
+        return {cell.row.method: cell.training for cell in plan.cells}
+
+    assert len(set(trainings().values())) == 1
+    found = trainings("simple-policy-cem", "simple-policy")
+    assert found["simple-policy"] != found["simple-policy-cem"]
+    # Who is not checked takes weights wherever they are: they are the same.
+    assert found["simple-cem"] == found["simple-policy-cem"]
+
+
 def test_what_held_is_told_of_the_seeds() -> None:
     def seed(held_at: int | None, last: bool) -> dict[str, Any]:
         return {"held_at": held_at, "held_at_the_end": last, "points": []}
@@ -234,6 +254,7 @@ def test_long_chains_come_first() -> None:
         ({"methods": [{"method": "random", "stpes": 3}]}, "did you mean 'steps'"),
         ({"methods": [{"method": "sb3-sac"}]}, "needs steps"),
         ({"methods": [{"method": "sb3-sac", "steps": 9, "check_every": -1}]}, "check_every"),
+        ({"methods": [{"method": "random", "check_every": 5}]}, "no training to check"),
         ({"methods": [{"method": "sb3-sac", "steps": "all"}]}, "a number or 'data'"),
         ({"methods": [{"method": "simple-cem", "overrides": ["planner.horzon=3"]}]}, "horizon"),
         ({"evaluation": {"episodes": 0}}, "at least 1"),

@@ -135,7 +135,7 @@ def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
     data = tmp_path / "data"
     run("collect", data, "--env", "toy_reach:ToyReach-v0", "--episodes", "4", "--source", "expert")
     weights = {}
-    for name, every in (("with", 40), ("without", 0)):
+    for name, every in (("with", 30), ("without", 0)):
         run(
             "train", "simple-policy", "--data", data, "--out", tmp_path / name,
             "--eval-every", every, "--eval-episodes", 2, "training.model_steps=40",
@@ -145,7 +145,8 @@ def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
         weights[name] = (tmp_path / name / "policy.safetensors").read_bytes()
     assert weights["with"] == weights["without"]
     found = read_checks(tmp_path / "with" / FIT_CHECKS_FILE)
-    assert [(p.step, p.episodes) for p in found[:2]] == [(40, 2), (80, 2)]
+    # As often as asked, whenever training logs, and by updates of both phases.
+    assert [(p.step, p.episodes) for p in found] == [(30, 2), (60, 2)]
     assert all(p.successes is not None for p in found)
     assert (tmp_path / "with" / "fit_checks.png").stat().st_size > 1000
     assert not (tmp_path / "without" / FIT_CHECKS_FILE).exists()
