@@ -122,7 +122,8 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
                 if METHODS[row.method].train:
                     training = _training(place, teachers, row, seed, add)
                 evaluations = tuple(add(job) for job in _evaluations(place, row, seed, training))
-                if training is not None and suite.imagination and METHODS[row.method].imagines:
+                imagines = METHODS[row.method].imagines and not row.test_env_kwargs
+                if training is not None and suite.imagination and imagines:
                     imagination = _imagination(place, row, seed, training, add)
                 cells.append(Cell(row, env, task, seed, training, evaluations, imagination))
     return BenchmarkPlan(jobs, tuple(cells))

@@ -136,7 +136,7 @@ def _row_summary(
         entry["per_seed"] = {
             str(seed): _seed_summary(group, target) for seed, group in records.items()
         }
-    if row.check_every and trainings:
+    if row.checked and trainings:
         entry["checks"] = _checks(cells, outcome, target)
         entry["checks_count"] = "steps" if row.steps else "updates"
     entry["parameters"] = max((_parameters(row, t["parameters"]) for t in trainings), default=0)
@@ -252,7 +252,7 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
         }
         checks: dict[str, dict[str, list[list[CheckPoint]]]] = {STEPS: {}, UPDATES: {}}
         for row in suite.rows(env):
-            if row.name in names and row.check_every:
+            if row.name in names and row.checked:
                 curves_of_row = [checks_of(cell, outcome) for cell in _cells(outcome, env, row)]
                 checks[STEPS if row.steps else UPDATES][row.name] = curves_of_row
         write_plots(

@@ -181,6 +181,11 @@ class Row:
         return self.overrides + self.test_overrides
 
     @property
+    def checked(self) -> bool:
+        """Whether it shows checks during training, which know nothing of changes in its tests."""
+        return bool(self.check_every) and not self.test_env_kwargs
+
+    @property
     def name(self) -> str:
         return self.label or self.told(["all tasks"] * self.multitask)
 

@@ -40,11 +40,19 @@ def test_every_system_runs_where_it_can_read_what_is_shown() -> None:
     plan = make_plan(suite)
     for env in suite.environments:
         cells = [cell for cell in plan.cells if cell.env == env]
-        # Every world model of a task is tested on one collection, which trains none.
+        # Every world model of a task is tested on one collection, which trains none: as it was
+        # trained, so once where another row tests it on images of zeros too.
         looks = [plan.jobs[cell.imagination] for cell in cells if cell.imagination]
         assert len({look.needs[1] for look in looks}) == 1
         assert {METHODS[c.row.method].kind for c in cells if c.imagination} == {"agent"}
-        assert all(c.imagination for c in cells if METHODS[c.row.method].kind == "agent")
+        blank = [c for c in cells if c.row.test_env_kwargs]
+        assert len(blank) == 3 * (env == CATCH)
+        assert all(
+            bool(c.imagination) == (c not in blank)
+            for c in cells
+            if METHODS[c.row.method].kind == "agent"
+        )
+        assert not any(c.row.checked for c in blank)
         trained = [plan.jobs[cell.training] for cell in cells if cell.training]
         assert not {looks[0].needs[1]} & {need for one in trained for need in one.needs}
 
