@@ -23,7 +23,8 @@ def bench(
         str,
         typer.Argument(
             help="quick, spatial, object, goal, few, disturbed, robust, curves, classic, "
-            "hybrid, hybrid_more, family, blank, carracing, expert, budget, speed, or your own YAML."
+            "hybrid, hybrid_more, family, blank, carracing, expert, budget, speed, or your own "
+            "YAML."
         ),
     ] = "quick",
     overrides: Annotated[

@@ -124,7 +124,7 @@ def moved(found: Mapping[str, Any]) -> bytes:
     axes[0].bar(range(change.shape[1]), change.mean(0), color="tab:purple", width=0.6)
     axes[0].set_xticks(range(change.shape[1]), names, rotation=35, fontsize=7)
     axes[0].set_ylabel("mean change", fontsize=9)
-    axes[0].set_title("all searches", fontsize=9)
+    axes[0].set_title("mean of the searches", fontsize=9)
     example = {key: np.array(found["example"][key]) for key in ("proposed", "std", "plan")}
     steps = 1 + np.arange(len(change))
     for axis, number in zip(axes[1:], range(3), strict=False):

@@ -15,6 +15,8 @@ from mbrl_agents.runs.loading import load_run
 
 EPISODES = 3
 """Test episodes whose plans are looked at."""
+SEARCHES = 50
+"""Searches of each that are looked at, evenly spread."""
 
 
 def plans(finished: Finished) -> Numbers:
@@ -22,8 +24,9 @@ def plans(finished: Finished) -> Numbers:
 
     Returns:
         ``path``: of the first episode, ``executed`` ``(T, 3)`` positions of the gripper (m) and
-        ``planned``, by the step of each search ``(H, 3)``; ``gap_mm``: by planned step, the mean
-        distance between where the plan was to lead and where the gripper came to be;
+        ``planned``, by the step of each search that is looked at ``(H, 3)``; ``gap_mm``: by
+        planned step, the mean distance between where the plan was to lead and where the gripper
+        came to be;
         ``episodes``: which.  Of a planner that starts from a policy also ``moved``, see `_moved`.
     """
     return kept(finished, "plans", lambda: _plans(finished))
@@ -42,9 +45,13 @@ def _plans(finished: Finished) -> Numbers:
         positions, states = _played(env, agent, record)
         env.close()
         planned: dict[str, list[list[float]]] = {}
-        for step, state in enumerate(states):
-            if not state.searched or state.plan is None or state.plan.actions.shape[1] < 2:
-                continue
+        searched = [
+            (step, state)
+            for step, state in enumerate(states)
+            if state.searched and state.plan is not None and state.plan.actions.shape[1] >= 2
+        ]
+        for number in evenly(len(searched), SEARCHES):
+            step, state = searched[number]
             path = _imagined_path(agent, state)
             planned[str(step)] = path.round(4).tolist()
             came = positions[step + 1 : step + 1 + len(path)]
@@ -108,7 +115,7 @@ def _move(agent: Any, state: Any) -> Numbers | None:
 
 
 def _moved(moves: Sequence[Numbers]) -> Numbers:
-    """Searches that started from a policy's proposal.
+    """Those of the searches looked at that started from a policy's proposal.
 
     Returns:
         ``searches``; ``replaced``, the share in which the plan is not the policy's; ``change``

@@ -156,7 +156,7 @@ def planned_paths(name: str) -> Build:
             title=f"Planned against executed: {finished.planned.label}",
             says=(
                 f"Gripper positions in test {found['episodes'][0]} ({outcome}), as executed and as "
-                f"each search planned them. A search follows after {replan} planned "
+                f"searches planned them. A search follows after {replan} planned "
                 f"step{'s' * (replan > 1)}; over tests {_listed(found['episodes'])} the plan is "
                 f"{gap[min(replan, len(gap)) - 1]:.1f} mm off by then and {gap[-1]:.1f} mm after "
                 f"{len(gap)} steps."
@@ -199,8 +199,9 @@ def proposal_moved(name: str) -> Build:
             title=f"How CEM moves the policy's proposal: {finished.planned.label}",
             says=(
                 f"In tests {_listed(found['episodes'])} the search replaced the policy's plan in "
-                f"{percent(moved['replaced'])} of {moved['searches']} searches, by {change:.3f} in "
-                f"normalised actions (without the gripper) on the mean of all searches{gain}.{rest}"
+                f"{percent(moved['replaced'])} of the {moved['searches']} searches looked at, by "
+                f"{change:.3f} in normalised actions (without the gripper) on their mean"
+                f"{gain}.{rest}"
             ),
             experiments=named(finished),
             images={"Change of the proposal by dimension, and one search": figures.moved(moved)},
