@@ -54,7 +54,7 @@ def homework(
     parts = known[part]
     if quick:
         minutes = ", ".join(f"part {number} about {ESTIMATES[number]}" for number in parts)
-        typer.echo(f"minutes on a free core (estimates), less for what is finished: {minutes}")
+        typer.echo(f"minutes on two free cores (estimates), less for what is finished: {minutes}")
 
     from mbrl_agents.homework.running import run_homework
 
