@@ -172,7 +172,7 @@ COMPARED: dict[int, Sequence[str]] = {
 }
 """Rows of other parts that a part's tables need."""
 
-QUICK_EPOCHS = {"simple": 100, "dreamer": 20}
+QUICK_EPOCHS = {"simple": 40, "dreamer": 20}
 """Passes over the recorded steps with ``--quick``.  It records as many episodes as the text's own
 experiments learn from, since that takes a minute: from 12 of them, in twice as many passes, the
 model of images explained nothing of new ones, and a search in it led a policy that solves 6 of 8
@@ -211,7 +211,7 @@ def commands(parts: Iterable[int], *, quick: bool = False, seed: int = 0) -> lis
 
     Args:
         parts: of the text.
-        quick: fewer tests, and fewer epochs of images.
+        quick: fewer tests and epochs.
         seed: of weights, batches, recorded episodes and tests.
     """
     rows = {row.name: row for row in PLAN if row.quick or not quick}

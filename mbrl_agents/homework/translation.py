@@ -74,6 +74,11 @@ OWN: Mapping[str, str] = {
 }
 """Settings that say what to do, and are no settings of a method."""
 
+EPOCH_BATCH = 16
+"""Sequences of a batch, the text's own number, where passes are counted and ``training.batch_size``
+is not given: in 50 passes the pose model's own batches of 256 make 250 gradient steps, after which
+random CEM solves nothing."""
+
 LOOKS = 25
 """Logs, and looks at held-out data, in a training that is counted in epochs."""
 
@@ -169,6 +174,8 @@ def translate(words: Sequence[str]) -> Experiment:
         )
     method = METHODS[model, planner]
     overrides, env = _settings(given, model, planner, method)
+    if "training.num_epochs" in given and "training.batch_size" not in given:
+        overrides.append(f"training.batch_size={EPOCH_BATCH}")
     experiment = Experiment(
         name=name,
         method=method,

@@ -83,6 +83,15 @@ def test_an_epoch_shows_every_recorded_step_once() -> None:
     assert translate(words[:2]).updates(1001) == []
 
 
+def test_passes_are_counted_in_the_text_s_batches() -> None:
+    words = ["model_type=simple", "planner.type=cem"]
+    own = resolve_config("simple-cem").training.batch_size
+    for more, size in ((["training.num_epochs=3"], 16), ([], own)):
+        found = translate([*words, *more])
+        training = resolve_config(found.method, list(found.overrides)).training
+        assert training.batch_size == size != (own if more else 16)
+
+
 def test_settings_of_this_library_stand_beside_them() -> None:
     found = translate(["model_type=simple", "planner.type=cem", "training.clip=1", "env.task=3"])
     assert resolve_config(found.method, list(found.overrides)).training.clip == 1.0
