@@ -26,8 +26,8 @@ def plans(finished: Finished) -> Numbers:
         ``path``: of the first episode, ``executed`` ``(T, 3)`` positions of the gripper (m) and
         ``planned``, by the step of each search that is looked at ``(H, 3)``; ``gap_mm``: by
         planned step, the mean distance between where the plan was to lead and where the gripper
-        came to be;
-        ``episodes``: which.  Of a planner that starts from a policy also ``moved``, see `_moved`.
+        came to be; ``episodes``: which.  Of a planner that starts from a policy also ``moved``, see
+        `_moved`.
     """
     return kept(finished, "plans", lambda: _plans(finished))
 
