@@ -135,7 +135,8 @@ def _disturbances(groups: Mapping[str, list[Entry]]) -> Figure:
         places = places + width * (number - (len(groups) - 1) / 2)
         axes.bar(places, rates, 0.9 * width, yerr=spread, ecolor="0.2", capsize=2, label=name)
     axes.set(xticks=np.arange(len(conditions)), xticklabels=conditions)
-    axes.legend(fontsize="small")
+    # Bars reach from end to end, so that inside a legend would hide some.
+    figure.legend(loc="outside upper center", ncols=2, fontsize="small")
     return figure
 
 
