@@ -26,7 +26,7 @@ def homework(
         int, typer.Option(min=0, help="Of weights, batches, recorded episodes and tests.")
     ] = 0,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that record and test.")
+        int | None, typer.Option(min=1, help="Processes that record, train and test.")
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run everything again, finished or not.")

@@ -76,15 +76,14 @@ def run_experiment(
     """
     say = tell or (lambda text: None)
     folder = OUTPUTS / experiment.name
-    if not fresh and (done := _finished(experiment, folder)) is not None:
+    if not fresh and (done := finished(experiment)) is not None:
         return done
     if experiment.load_policy or experiment.load_world_model:
         info = _loaded(experiment, folder)
     else:
-        data = _data(experiment, workers, say)
-        spec = _spec(experiment, data)
+        data = recorded(experiment, workers=workers, tell=tell)
         say(f"training {experiment.method} on {data} into {folder}")
-        info = train_run(spec, folder, progress=progress, fresh=fresh)
+        info = train(experiment, data, fresh=fresh, progress=progress)
     say(f"evaluating {experiment.method}")
     summary = _evaluate(experiment, folder, info, workers, on_episode)
     files.write(experiment, folder)
@@ -93,8 +92,24 @@ def run_experiment(
     return Outcome(folder, info, summary)
 
 
-def _finished(experiment: Experiment, folder: Path) -> Outcome | None:
-    """What the same command came to before; None where there is nothing yet."""
+def train(
+    experiment: Experiment, data: Path, *, fresh: bool = False, progress: Progress | None = None
+) -> RunInfo:
+    """Train an experiment on the episodes in ``data`` into its folder, see `train_run`."""
+    folder = OUTPUTS / experiment.name
+    if fresh:
+        # What was measured was of the weights that are now replaced.
+        (folder / RESULTS_FILE).unlink(missing_ok=True)
+    return train_run(_spec(experiment, data), folder, progress=progress, fresh=fresh)
+
+
+def finished(experiment: Experiment) -> Outcome | None:
+    """What the same command came to before; None where there is nothing yet.
+
+    Raises:
+        ValueError: the folder holds another experiment.
+    """
+    folder = OUTPUTS / experiment.name
     words, results = files.words_of(folder), folder / RESULTS_FILE
     if words is not None and words != list(experiment.given):
         raise ValueError(
@@ -110,7 +125,7 @@ def _finished(experiment: Experiment, folder: Path) -> Outcome | None:
 # Data
 
 
-def _data(experiment: Experiment, workers: int, say: Tell) -> Path:
+def recorded(experiment: Experiment, *, workers: int = 1, tell: Tell | None = None) -> Path:
     """The folder of recorded episodes; the homework's own is collected as far as it is missing."""
     if experiment.data is not None and count_episodes(experiment.data):
         return Path(experiment.data)
@@ -129,8 +144,9 @@ def _data(experiment: Experiment, workers: int, say: Tell) -> Path:
         tasks=tasks,
         seed=experiment.seed,
     )
-    if count_episodes(folder) < experiment.data_episodes * len(tasks or [None]):
-        say(f"recording episodes of the demonstrator into {folder}")
+    missing = count_episodes(folder) < experiment.data_episodes * len(tasks or [None])
+    if missing and tell is not None:
+        tell(f"recording episodes of the demonstrator into {folder}")
     collect_to_folder(folder, collection, workers=workers)
     return folder
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.homework import experiment
+from mbrl_agents.homework.ahead import train_ahead
 from mbrl_agents.homework.analysis import Finished
 from mbrl_agents.homework.plan import PARTS, Command, commands
 from mbrl_agents.homework.report import write_report
@@ -44,7 +45,7 @@ def run_homework(
         quick: see `mbrl_agents.homework.plan.commands`.
         seed: of everything.
         out: folder of the report; by default `report_folder`.
-        workers: processes that record and test.
+        workers: processes that record, train and test.
         fresh: run everything again, finished or not.
         tell: told what comes next and what came of it, a line each.
         progress: makes, for each experiment, what is told of its training and of its tests.
@@ -55,6 +56,9 @@ def run_homework(
     say = tell or (lambda line: None)
     planned = commands(parts, quick=quick, seed=seed)
     began = time.monotonic()
+    trained = train_ahead(
+        [command.experiment for command in planned], workers=workers, fresh=fresh, tell=tell
+    )
     finished = []
     for number, command in enumerate(planned, 1):
         name = command.experiment.name
@@ -63,7 +67,7 @@ def run_homework(
         outcome = experiment.run_experiment(
             command.experiment,
             workers=workers,
-            fresh=fresh,
+            fresh=fresh and name not in trained,
             tell=lambda line: say(f"    {line}"),
             progress=on_training,
             on_episode=on_episode,

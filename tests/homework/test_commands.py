@@ -16,7 +16,10 @@ import torch
 import yaml
 from typer.testing import CliRunner, Result
 
+from mbrl_agents.agents.saving import read_saved
 from mbrl_agents.cli.main import app
+from mbrl_agents.homework.ahead import train_ahead
+from mbrl_agents.homework.experiment import finished
 from mbrl_agents.homework.plan import PARTS, PLAN, Command, commands
 from mbrl_agents.homework.running import run_homework
 from mbrl_agents.homework.translation import translate
@@ -103,6 +106,32 @@ def test_the_planner_is_the_one_asked_for(outputs: Path) -> None:
     config = yaml.safe_load((outputs / "q2_policy_cem/config.yaml").read_text())
     planner = config["planner"]
     assert (planner["horizon"], planner["samples"], planner["elites"]) == (10, 50, 5)
+
+
+def test_two_at_a_time_come_to_the_same_weights_as_one_after_the_other(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(outputs.parent / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    both = ["q1_simple_cem", "q2_policy_training"]
+    six = [translate(given(name)) for name in TEXT]
+    told: list[str] = []
+    asked = [one for one in six if one.name in (*both, "q2_policy_cem")]
+    assert train_ahead(asked, workers=2, tell=told.append) == set(both)
+    assert {f"trained {name}" for name in both} <= set(told)
+    for name in both:
+        alone, beside = (read_saved(x / name).weights for x in (outputs, Path("outputs")))
+        for part, weights in alone.items():
+            assert all(torch.equal(weights[key], beside[part][key]) for key in weights)
+    # Trained, and not yet tested: nothing is finished.
+    assert [finished(one) for one in asked] == [None, None, None]
+
+
+def test_nothing_is_trained_ahead_of_finished_experiments(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(outputs.parent)
+    assert train_ahead([translate(given(name)) for name in TEXT], workers=2) == set()
 
 
 def test_what_is_loaded_is_not_trained(outputs: Path) -> None:

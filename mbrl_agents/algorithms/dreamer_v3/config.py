@@ -55,6 +55,9 @@ class DreamerV3Config:
         rare: share of a pixel's weight in the loss of images that is in proportion to how far it is
             from the mean image of the batch (`mbrl_agents.nn.pixels.rare_pixels`), which is what
             shows small objects early.  Not part of the original.
+        mean_image: whether images are decoded as what differs from the mean recorded image, which
+            is what is drawn before the first gradient step; a grey image where the model is not
+            fitted to recorded episodes.  Not part of the original.
         normalise: whether vectors are normalised by the mean and std of recorded episodes before
             anything else: metres and radians are small numbers, and centimetres count.
         image_shift: training sequences are moved by up to as many pixels in each direction, every
@@ -133,6 +136,7 @@ class DreamerV3Config:
     imitation_weight: float = 0.0
     reconstructed: float = 1.0
     rare: float = 0.0
+    mean_image: bool = False
     normalise: bool = False
     progress: bool = False
     max_steps: float = 300.0

@@ -52,11 +52,16 @@ class UpConv(Conv):
         return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=self.cells), 2)
 
 
+DARKEST = 1.0 / 255.0
+"""Of a mean image, whose logit is finite."""
+
+
 class Decoder(nn.Module):
     """``h`` and ``z`` to images in [0, 1] and vectors in symlog space.
 
     An image starts as the sum of a block-wise projection of ``h``, whose blocks become groups of
-    channels, and a small perceptron on ``z``.
+    channels, and a small perceptron on ``z``.  With ``mean_image`` what comes out is added to the
+    logits of the mean recorded image, see `fit_mean`.
 
     Args:
         config: sizes.
@@ -64,6 +69,8 @@ class Decoder(nn.Module):
         deter, latent: ``D`` and ``G n``.
         generator: source of the initial weights.
     """
+
+    offset: Tensor | None
 
     def __init__(
         self,
@@ -103,6 +110,17 @@ class Decoder(nn.Module):
             self.norms = nn.ModuleList(RMSNorm(depth, dim=1) for depth in inner[1:])
             channels = sum(layout.images.values())
             self.output = UpConv(inner[-1], channels, config.kernel, generator=generator)
+            offset = torch.zeros(channels, *layout.image_size) if config.mean_image else None
+            self.register_buffer("offset", offset)
+            if config.mean_image:
+                nn.init.zeros_(self.output.weight)
+
+    @torch.no_grad()
+    def fit_mean(self, obs: Mapping[str, Tensor]) -> None:
+        """Take the mean image of observations ``(N, ...)`` for what stands still, if so set."""
+        if self.offset is not None:
+            mean = self.layout.stacked_images(obs).float().mean(0) / 255.0
+            self.offset.copy_(torch.logit(mean, eps=DARKEST))
 
     def draw(self, features: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` in [0, 1] at ``(N, F)``."""
@@ -116,7 +134,8 @@ class Decoder(nn.Module):
         x = F.silu(self.base_norm(x))
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.silu(norm(conv(x)))
-        return torch.sigmoid(self.output(x).float())
+        logits = self.output(x).float()
+        return torch.sigmoid(logits if self.offset is None else logits + self.offset)
 
     def losses(
         self, features: Tensor, obs: Mapping[str, Tensor], drawn: Tensor | None = None

@@ -129,10 +129,12 @@ class DreamerV3Model(nn.Module):
 
     @torch.no_grad()
     def fit_statistics(self, batch: Batch) -> None:
-        """Note what recorded actions look like, for planners, and vectors if asked to."""
+        """Note what actions look like, for planners, and vectors and images if asked to."""
+        obs = tree_map(lambda x: x.flatten(0, 1)[batch.mask.flatten()], batch.obs)
         if self.config.normalise and self.layout.vectors:
-            flat = tree_map(lambda x: x.flatten(0, 1), batch.obs)
-            self.normaliser.fit(self.layout.stacked_vectors(flat)[batch.mask.flatten()])
+            self.normaliser.fit(self.layout.stacked_vectors(obs))
+        if self.config.mean_image and self.layout.images:
+            self.decoder.fit_mean(obs)
         label = batch.label[batch.mask]
         taken = batch.mask & ~batch.is_first
         self.actions.fit(batch.prev_action[taken], label[label.isfinite().all(-1)])
