@@ -16,7 +16,7 @@ def homework(
         bool,
         typer.Option(
             "--quick",
-            help="Fewer episodes, epochs and tests: all parts in an estimated 20 minutes.",
+            help="Fewer tests, and fewer epochs of images: all parts within 20 minutes.",
         ),
     ] = False,
     out: Annotated[

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mbrl_agents.data.parallel import EnvCache, ordered_map
@@ -76,19 +75,26 @@ def train_ahead(
 
 def _train(cache: EnvCache, job: _Training) -> str:
     name = job.experiment.name
-    progress = partial(_print, name) if job.lines else None
+    progress = _Lines(name) if job.lines else None
     experiment.train(job.experiment, job.data, fresh=job.fresh, progress=progress)
     return name
 
 
-def _print(name: str, phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-    """A line where another share of ``LINES`` of a phase is done."""
-    loss = metrics.get("held_out/loss", metrics.get("train/loss"))
-    every = max(1, total // LINES)
-    if loss is not None and (done % every == 0 or done == total):
-        # From a process of its own, which has no way to whoever is told of the rest.
-        sys.stdout.write(f"    {name}: {phase} {done}/{total}, loss {loss:.4g}\n")
-        sys.stdout.flush()
+@dataclass
+class _Lines:
+    """Prints a line where another share of ``LINES`` of a phase is done."""
+
+    name: str
+    shown: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, phase: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
+        loss = metrics.get("held_out/loss", metrics.get("train/loss"))
+        share = LINES * done // total
+        if loss is not None and share > self.shown.get(phase, 0):
+            self.shown[phase] = share
+            # From a process of its own, which has no way to whoever is told of the rest.
+            sys.stdout.write(f"    {self.name}: {phase} {done}/{total}, loss {loss:.4g}\n")
+            sys.stdout.flush()
 
 
 __all__ = ["train_ahead"]

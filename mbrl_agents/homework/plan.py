@@ -172,11 +172,13 @@ COMPARED: dict[int, Sequence[str]] = {
 }
 """Rows of other parts that a part's tables need."""
 
-QUICK_EPOCHS = {"simple": 40, "dreamer": 20}
-"""Passes over the recorded steps with ``--quick``.  It records as many episodes as the text's own
-experiments learn from, since that takes a minute: from 12 of them, in twice as many passes, the
-model of images explained nothing of new ones, and a search in it led a policy that solves 6 of 8
-to 0."""
+QUICK_EPOCHS = {"simple": 120, "dreamer": 20}
+"""Passes over the recorded steps with ``--quick``.  Poses take more than the text's own 50, which
+costs a minute: random CEM then solves half of random placements, after 50 an eighth of them.
+
+It records as many episodes as the text's own experiments learn from, since that takes a minute:
+from 12 of them, in twice as many passes, the model of images explained nothing of new ones, and a
+search in it led a policy that solves 6 of 8 to 0."""
 QUICK_TESTS = 8
 
 ESTIMATES = {1: 5, 2: 2, 3: 5, 4: 5}
@@ -211,7 +213,7 @@ def commands(parts: Iterable[int], *, quick: bool = False, seed: int = 0) -> lis
 
     Args:
         parts: of the text.
-        quick: fewer tests and epochs.
+        quick: fewer tests, and other numbers of epochs (`QUICK_EPOCHS`).
         seed: of weights, batches, recorded episodes and tests.
     """
     rows = {row.name: row for row in PLAN if row.quick or not quick}

@@ -79,6 +79,11 @@ EPOCH_BATCH = 16
 is not given: in 50 passes the pose model's own batches of 256 make 250 gradient steps, after which
 random CEM solves nothing."""
 
+IMAGES = ("world_model.mean_image=true",)
+"""Settings of the model of images where the command does not give them: the homework looks at its
+reconstructions.  Heavier pixels show more of an image and cost the policy what it reads
+(docs/homework.md)."""
+
 LOOKS = 25
 """Logs, and looks at held-out data, in a training that is counted in epochs."""
 
@@ -176,6 +181,8 @@ def translate(words: Sequence[str]) -> Experiment:
     overrides, env = _settings(given, model, planner, method)
     if "training.num_epochs" in given and "training.batch_size" not in given:
         overrides.append(f"training.batch_size={EPOCH_BATCH}")
+    if model == "dreamer":
+        overrides += [line for line in IMAGES if line.split("=")[0] not in given]
     experiment = Experiment(
         name=name,
         method=method,

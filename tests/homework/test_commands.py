@@ -109,7 +109,10 @@ def test_the_planner_is_the_one_asked_for(outputs: Path) -> None:
 
 
 def test_two_at_a_time_come_to_the_same_weights_as_one_after_the_other(
-    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(outputs.parent / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -119,6 +122,8 @@ def test_two_at_a_time_come_to_the_same_weights_as_one_after_the_other(
     asked = [one for one in six if one.name in (*both, "q2_policy_cem")]
     assert train_ahead(asked, workers=2, tell=told.append) == set(both)
     assert {f"trained {name}" for name in both} <= set(told)
+    lines = capfd.readouterr().out
+    assert all(f"{name}: world_model" in lines and ", loss" in lines for name in both), lines
     for name in both:
         alone, beside = (read_saved(x / name).weights for x in (outputs, Path("outputs")))
         for part, weights in alone.items():

@@ -92,6 +92,13 @@ def test_passes_are_counted_in_the_text_s_batches() -> None:
         assert training.batch_size == size != (own if more else 16)
 
 
+def test_homework_images_are_drawn_from_their_mean_unless_told_otherwise() -> None:
+    words = ["model_type=dreamer", "planner.type=policy"]
+    for more, drawn in (([], True), (["world_model.mean_image=false"], False)):
+        found = translate([*words, *more])
+        assert resolve_config(found.method, list(found.overrides)).world_model.mean_image == drawn
+
+
 def test_settings_of_this_library_stand_beside_them() -> None:
     found = translate(["model_type=simple", "planner.type=cem", "training.clip=1", "env.task=3"])
     assert resolve_config(found.method, list(found.overrides)).training.clip == 1.0
