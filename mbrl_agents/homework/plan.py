@@ -181,7 +181,7 @@ from 12 of them, in twice as many passes, the model of images explained nothing 
 search in it led a policy that solves 6 of 8 to 0."""
 QUICK_TESTS = 8
 
-ESTIMATES = {1: 5, 2: 2, 3: 5, 4: 5}
+ESTIMATES = {1: 5, 2: 4, 3: 4, 4: 5}
 """Minutes that each part takes with ``--quick`` on two free cores, once the parts before it are
 finished."""
 
