@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ def losses(name: str, phase: str, panels: Mapping[str, str], title: str) -> Buil
 def converges(
     curve: Sequence[Sequence[float]], held: Sequence[Sequence[float]] | None
 ) -> tuple[bool | None, str]:
-    """Whether a loss decreased and hardly changes at the end, and the numbers of it."""
+    """Whether a loss decreased and hardly changes at the end, None if that cannot be said; why."""
     values = [value for _, value in curve]
     if len(values) < 5:
         return None, f"{len(values)} logged losses are too few to tell whether training converged."
@@ -101,7 +102,13 @@ def converges(
         return False, f"{text}; it does not decrease."
     part = percent(share) if share >= 0.005 else "less than 1 %"
     text += f"; from the fifth before to the last the former changes by {part} of the decrease."
-    return share <= CONVERGED, text
+    if share <= CONVERGED:
+        return True, text
+    # Two standard errors: of losses that scatter by more, nothing is known.
+    scatter = [statistics.variance(part) for part in (values[-2 * fifth : -fifth], values[-fifth:])]
+    if fifth > 1 and abs(before - last) <= 2.0 * (sum(scatter) / fifth) ** 0.5:
+        return None, f"{text[:-1]}, which is less than two standard errors of what is logged."
+    return False, text
 
 
 def prediction(names: Sequence[str], title: str, *, answer: bool) -> Build:

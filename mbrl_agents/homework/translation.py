@@ -141,7 +141,8 @@ class Experiment:
         found = [f"training.model_steps={model_steps}"]
         if not any(line.startswith("training.log_every=") for line in self.overrides):
             # The methods' own runs are longer: their interval would leave a curve of one point.
-            found.append(f"training.log_every={max(1, model_steps // LOOKS)}")
+            # Rounded up: the last one would be of the few steps that remain.
+            found.append(f"training.log_every={math.ceil(model_steps / LOOKS)}")
         if "policy" in settings.sections:
             batches = math.ceil(steps / training.policy_batch_size)
             found.append(f"training.policy_steps={self.epochs * batches}")

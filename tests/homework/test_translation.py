@@ -83,6 +83,14 @@ def test_an_epoch_shows_every_recorded_step_once() -> None:
     assert translate(words[:2]).updates(1001) == []
 
 
+def test_each_log_of_a_curve_is_of_as_many_steps() -> None:
+    found = translate(["model_type=simple", "planner.type=cem", "training.num_epochs=120"])
+    settings = resolve_config(found.method, [*found.overrides, *found.updates(7559)]).training
+    left = settings.model_steps % settings.log_every
+    assert 20 <= settings.model_steps / settings.log_every <= 25
+    assert left == 0 or left > settings.log_every / 2
+
+
 def test_passes_are_counted_in_the_text_s_batches() -> None:
     words = ["model_type=simple", "planner.type=cem"]
     own = resolve_config("simple-cem").training.batch_size
