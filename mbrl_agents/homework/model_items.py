@@ -105,8 +105,9 @@ def converges(
     if share <= CONVERGED:
         return True, text
     # Two standard errors: of losses that scatter by more, nothing is known.
-    scatter = [statistics.variance(part) for part in (values[-2 * fifth : -fifth], values[-fifth:])]
-    if fifth > 1 and abs(before - last) <= 2.0 * (sum(scatter) / fifth) ** 0.5:
+    ends = (values[-2 * fifth : -fifth], values[-fifth:])
+    error = (sum(map(statistics.variance, ends)) / fifth) ** 0.5 if fifth > 1 else 0.0
+    if abs(before - last) <= 2.0 * error:
         return None, f"{text[:-1]}, which is less than two standard errors of what is logged."
     return False, text
 

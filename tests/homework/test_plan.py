@@ -103,6 +103,7 @@ def test_a_command_that_is_cut_off_says_how_to_go_on(monkeypatch: pytest.MonkeyP
         ([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], False),
         ([1, 1, 1, 2, 2, 2, 3, 3, 3, 3], False),
         ([3, 1], None),
+        ([5, 4, 3, 2, 1], False),
         # What is logged scatters by more than its end changes.
         ([6, 5, 4, 3.2, 3.4, 2.6, 3.6, 2.4, 4.0, 2.8], None),
     ],
