@@ -21,8 +21,7 @@ from mbrl_agents.runs.tasks import one_at_a_time
 from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
-# Collecting uses all workers and comes before everything else: later they would have to be drained.
-_COLLECTING = 1000
+_COLLECTING = 60.0
 _IMAGINING = 10.0
 
 

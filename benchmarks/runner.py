@@ -141,18 +141,16 @@ class _Scheduler:
         if self._alone & self._running.keys():
             return False
         ready = [job for job in waiting if all(need in self._results for need in job.needs)]
-        running = [self._plan.jobs[key] for key in self._running]
-        # As many as there are processors: each takes one, which costs fewer processes.
-        alone = sum(job.wide for job in (*ready, *running)) < self._engine.workers
-        for job in ready:
-            wide = job.wide and alone
-            if len(running) < (1 if wide else self._engine.workers):
-                waiting.remove(job)
-                self._start(job, wide)
-                return True
-            if wide:
-                return False  # let the processors drain for it
-        return False
+        if not ready or len(self._running) >= self._engine.workers:
+            return False
+        # It has all processors where nothing runs and no other could: where something does, one
+        # processor now is more than all of them later, and as many as there are processors take
+        # one each, which costs fewer processes.
+        others = sum(job.wide for job in ready) >= self._engine.workers
+        job = ready[0]
+        waiting.remove(job)
+        self._start(job, wide=job.wide and not self._running and not others)
+        return True
 
     def _start(self, job: Job, wide: bool) -> None:
         write_json(

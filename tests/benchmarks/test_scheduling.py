@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,19 @@ class Run:
 
 
 def schedule(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, collections: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    collections: int,
+    costs: Sequence[float] = (),
 ) -> tuple[list[tuple[str, bool, tuple[str, ...]]], dict[str, str]]:
     """What an engine was asked for; titles by key.  A training follows each collection."""
     monkeypatch.setattr("mbrl_agents.benchmarks.runner._POLL_SECONDS", 0.0)
     jobs = []
     for number in range(collections):
-        first = Job("collect", f"collect {number}", {"n": number}, wide=True)
-        jobs += [first, Job("train", f"train {number}", {"n": number}, (first.key,))]
+        first = Job("collect", f"collect {number}", {"n": number}, cost=60.0, wide=True)
+        cost = costs[number] if costs else 120.0
+        jobs += [first, Job("train", f"train {number}", {"n": number}, (first.key,), cost)]
     for name in ("jobs", "logs"):
         (tmp_path / name).mkdir()
     engine = Engine(workers)
@@ -81,3 +87,17 @@ def test_as_many_collections_as_processors_run_beside_each_other(
         assert not (wide and beside)
         assert all(not other_wide for other, other_wide, _ in seen if other in beside), titles[key]
     assert max(len(beside) for _, _, beside in seen) == 1
+
+
+def test_the_longest_training_does_not_wait_for_other_collections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, titles = schedule(
+        tmp_path, monkeypatch, workers=2, collections=3, costs=(100.0, 400.0, 90.0)
+    )
+    assert [titles[key] for key, _, _ in seen][:3] == ["collect 1", "collect 0", "train 1"]
+    # The last collection takes the processor that is free, and does not wait for both.
+    assert [(titles[key], wide) for key, wide, _ in seen if "collect 2" in titles[key]] == [
+        ("collect 2", False)
+    ]
+    assert all(beside for key, _, beside in seen if "collect 2" in titles[key])
