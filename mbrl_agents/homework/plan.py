@@ -174,7 +174,7 @@ COMPARED: dict[int, Sequence[str]] = {
 
 QUICK_EPOCHS = {"simple": 120, "dreamer": 20}
 """Passes over the recorded steps with ``--quick``.  Poses take more than the text's own 50, which
-costs a minute: random CEM then solves half of random placements, after 50 an eighth of them.
+costs two minutes a training: random CEM then solves half of random placements, after 50 an eighth.
 
 It records as many episodes as the text's own experiments learn from, since that takes a minute:
 from 12 of them, in twice as many passes, the model of images explained nothing of new ones, and a

@@ -82,47 +82,6 @@ class TestSizes:
             make_world_model("dreamer_v3", VECTOR, ACTIONS, size="2M")
 
 
-class TestMeanImage:
-    def scenes(self) -> torch.Tensor:
-        """``(8, 4, 64, 64, 3)``: a still background, and a white block elsewhere in each row."""
-        draw = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (64, 64, 3), generator=draw, dtype=torch.uint8)
-        images = images.expand(8, 4, 64, 64, 3).clone()
-        for row in range(8):
-            images[row, :, 4 * row : 4 * row + 4, :8] = 255
-        return images
-
-    def decoded(self, *, fitted: bool) -> torch.Tensor:
-        """What is drawn of the scenes before the first gradient step, ``(32, 64, 64, 3)``."""
-        space = spaces.Dict({"image": image_space(), "pose": VECTOR})
-        model = make_world_model("dreamer_v3", space, ACTIONS, **TINY, mean_image=True)
-        obs = {"image": self.scenes(), "pose": torch.zeros(8, 4, 7)}
-        batch = sequences(obs, 8, 4)
-        if fitted:
-            model.fit_statistics(batch)
-        state = model.observe(
-            model.initial(32),
-            tree_map(lambda x: x.flatten(0, 1), batch.obs),
-            torch.zeros(32, 7),
-            torch.ones(32, dtype=torch.bool),
-        )
-        return model.decode(state)["image"].detach()
-
-    def test_a_fitted_model_draws_the_mean_before_it_has_learned(self):
-        mean = self.scenes().flatten(0, 1).float().mean(0) / 255.0
-        # The darkest and the brightest grey level have no finite logit.
-        assert (self.decoded(fitted=True) - mean).abs().max() <= 1 / 255 + 1e-6
-
-    def test_without_recorded_episodes_it_draws_grey(self):
-        assert (self.decoded(fitted=False) == 0.5).all()
-
-    def test_it_is_saved_with_the_weights(self):
-        model = make_world_model("dreamer_v3", image_space(), ACTIONS, **TINY, mean_image=True)
-        assert model.state_dict()["decoder.offset"].shape == (3, 64, 64)
-        plain = make_world_model("dreamer_v3", image_space(), ACTIONS, **TINY)
-        assert not any("offset" in key for key in plain.state_dict())
-
-
 class TestSpaces:
     @pytest.mark.parametrize("shape", [(16, 16, 3), (32, 48, 1), (3, 64, 64), (1, 96, 96)])
     def test_any_image_whose_sides_are_multiples_of_16(self, shape):
