@@ -65,9 +65,10 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.data.dataset import read_episodes
 
     spec = dict(given["spec"])
+    views = {view: _data(folder, key, view) for view in spec.pop("views", ())}
     collection = Collection(**{**spec, "noise": noise_config(spec["noise"])})
-    data = folder / "data" / key
-    collect_to_folder(data, collection, workers=given["workers"])
+    data = _data(folder, key)
+    collect_to_folder(data, collection, views=views, workers=given["workers"])
     episodes = read_episodes(data)
     return {
         "episodes": len(episodes),
@@ -75,6 +76,11 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
         "successes": sum(e.success for e in episodes),
         "summary": f"{sum(e.success for e in episodes)}/{len(episodes)} successful",
     }
+
+
+def _data(folder: Path, key: str, view: str | None = None) -> Path:
+    """Where the episodes of a collection lie, or the same ones under another ``obs``."""
+    return folder / "data" / (key if view is None else f"{key}-{view}")
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     # Collections: one, or of a training on several tasks one per task.
     start, steps = spec.get("start"), spec["steps"]
     collections = [need for need in given["needs"] if need != start]
-    data = tuple(str(folder / "data" / need) for need in collections)
+    data = tuple(str(_data(folder, need, spec.get("view"))) for need in collections)
     limit = spec.get("limit")
     if steps == STEPS_OF_DATA and limit is not None:
         steps = sum(map(len, read_run_episodes(data, spec["env_kwargs"], limit)))
@@ -166,7 +172,7 @@ def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
     spec, (training, collection) = given["spec"], given["needs"]
     agent: Any = load_run(folder / "models" / training, device=given["device"])
-    data = folder / "data" / collection
+    data = _data(folder, collection)
     episodes = read_run_episodes(str(data), spec["env_kwargs"], None, agent.observation_space)
     with evaluating(agent.algorithm.modules.values()):
         windows = imagine_windows(

@@ -13,8 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import gymnasium
+from gymnasium.envs.registration import load_env_creator
+
 from mbrl_agents import __version__
 from mbrl_agents.config import SEARCH, resolve_config
+from mbrl_agents.data.recording import has_views
 from mbrl_agents.registry import METHODS
 from mbrl_agents.runs.tasks import one_at_a_time
 
@@ -111,9 +115,10 @@ def make_plan(suite: Suite) -> BenchmarkPlan:
 
     for env in suite.environments:
         rows = suite.rows(env)
-        teachers = _teachers((*rows, *(row for row in suite.starts if row.runs_on(env))))
+        all_rows = (*rows, *(row for row in suite.starts if row.runs_on(env)))
+        teachers, observed = _teachers(all_rows), _observed_at_once(suite, env, all_rows)
         for task, seed in itertools.product(suite.tasks or (None,), suite.seeds):
-            place = _Place(suite, env, task)
+            place = _Place(suite, env, task, observed)
             for row in rows:
                 if seed not in suite.seeds_of(row):
                     continue
@@ -135,6 +140,8 @@ class _Place:
     suite: Suite
     env: str
     task: int | str | None
+    observed: tuple[str, ...] = ()
+    """Values of ``obs`` under which its rows' episodes are recorded at once, images first."""
 
     def env_kwargs(self, row: Row) -> dict[str, Any]:
         kwargs = {**self.suite.env_kwargs, **row.env_kwargs}
@@ -199,17 +206,46 @@ def _settings(row: Row, overrides: tuple[str, ...], unread: Sequence[str] = ()) 
     return digest({part: value for part, value in config.items() if part not in unread})
 
 
+def _observed_at_once(suite: Suite, env: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The values of ``obs`` by which rows that learn from recorded episodes differ, images first.
+
+    The physics of an episode takes longer than showing it in two ways.  Empty where there is
+    nothing to share: the rows differ in more, or the environment shows one thing at a time.
+    """
+    kwargs = [
+        {**suite.env_kwargs, **row.env_kwargs}
+        for row in rows
+        if METHODS[row.method].demonstrations or row.steps == STEPS_OF_DATA
+    ]
+    if not all(isinstance(own.get("obs"), str) for own in kwargs):
+        return ()
+    shown = list(dict.fromkeys(str(own["obs"]) for own in kwargs))
+    others = [{name: own[name] for name in own if name != "obs"} for own in kwargs]
+    spec = gymnasium.registry.get(env)
+    if len(shown) < 2 or any(own != others[0] for own in others) or spec is None:
+        return ()
+    point = spec.entry_point
+    if not has_views(load_env_creator(point) if isinstance(point, str) else point):
+        return ()
+    # What draws images can show all the rest; the other way round it would need a renderer.
+    return tuple(sorted(shown, key=lambda obs: obs != "image"))
+
+
 def _collection(place: _Place, row: Row) -> Job:
     data = place.suite.data
-    spec = {
+    kwargs = place.env_kwargs(row)
+    spec: dict[str, Any] = {
         "env_id": place.env,
-        "env_kwargs": place.env_kwargs(row),
+        "env_kwargs": kwargs,
         "source": data.source,
         "episodes": data.episodes,
         "attempts": data.attempts,
         "seed": data.seed,
         "noise": data.noise,
     }
+    if place.observed:
+        first, *views = place.observed
+        spec |= {"env_kwargs": {**kwargs, "obs": first}, "views": views}
     title = f"collect {data.episodes} {data.source} episodes{place}"
     return Job("collect", title, spec, cost=_COLLECTING, wide=True)
 
@@ -228,8 +264,10 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         places = [replace(place, task=task) for task in tasks]
         place = replace(place, task=None)
     needs: tuple[str, ...] = ()
+    view: str | None = None
     if recipe.demonstrations or row.steps == STEPS_OF_DATA:
         needs = tuple(add(_collection(one, row)) for one in places)
+        view = kwargs["obs"] if kwargs.get("obs") in place.observed[1:] else None
     overrides = list(row.overrides)
     unread: tuple[str, ...] = ()
     if recipe.searches and row.steps == 0:
@@ -246,6 +284,8 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         "demonstrations": recipe.demonstrations,
         "settings": _settings(row, row.overrides, unread),
     }
+    if view is not None:
+        spec["view"] = view
     if row.check_every:
         test = place.suite.evaluation
         spec["checks"] = [row.check_every, test.check_episodes or test.episodes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,8 @@ from .keywords import RENDER_MODES, check_keywords
 from .observation import (
     CAMERAS,
     in_convention,
-    joints_vector,
     observation_space,
-    pose_vector,
-    robot_state_vector,
+    state_entries,
 )
 from .randomisation import Randomiser, parse_randomisation
 from .reset_options import read_options
@@ -204,8 +203,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             range(len(self.task_names)) if several or one_hot_task is not None else self._choices
         )
         described = [describe(self._suite.bddl_file(t)) for t in alike]
-        self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]
-            obs,
+        self._space_of = partial(
+            observation_space,
             objects=max(len(t.objects_of_interest) for t in described),
             joints=max(t.joints for t in described),
             cameras=len(self._cameras),
@@ -213,7 +212,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
             task=None if self._codes is None else code_space(task_code, self._codes.shape[1]),
             robot_state=robot_state,
         )
-        (self._pose_size,) = self.observation_space["pose"].shape or ()
+        self.observation_space: spaces.Dict = self._space_of(obs)  # type: ignore[assignment]
+        self._spaces = {obs: self.observation_space}
 
     # -------------------------------------------------------------- properties
 
@@ -245,12 +245,16 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     @property
     def conditions(self) -> dict[str, Any]:
         """What figures of this environment depend on beside the agent; plain values by name."""
+        return self.conditions_as(self._obs)
+
+    def conditions_as(self, obs: str) -> dict[str, Any]:
+        """The `conditions` of an environment with another ``obs`` and the same keywords beside."""
         found = physics_conditions(self.simulation.contact_rule)
         found |= scene_conditions(
             self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
         )
         found |= {"disturbance": self._disturber.told, "randomise": self._randomiser.told}
-        return found | (self.image_conditions if self._obs == "image" else {})
+        return found | (self.image_conditions if obs == "image" else {})
 
     @property
     def image_conditions(self) -> dict[str, Any]:
@@ -327,7 +331,7 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         self._ready = True
         self._begin_demonstration()
         info.update(is_success=simulation.success(), task=self._task)
-        return self._observation(), info
+        return self.observe(self._obs), info
 
     def step(
         self, action: NDArray[np.float32]
@@ -363,7 +367,25 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         if begin:
             self._reward.begin(self.simulation)
         reward = 0.0 if begin else self._reward.step(self.simulation, success)
-        return self._observation(), reward, success
+        return self.observe(self._obs), reward, success
+
+    def observe(self, obs: str) -> dict[str, NDArray[Any]]:
+        """The present state as an environment with another ``obs`` keyword would show it.
+
+        Raises:
+            ValueError: for an unknown ``obs``, or one that ``robot_state`` does not go with.
+        """
+        if obs not in self._spaces:
+            self._spaces[obs] = self._space_of(obs)
+        space = self._spaces[obs]
+        result = state_entries(self.simulation, obs, space, self.robot_state)
+        if obs == "image":
+            for camera in self._cameras:
+                image = self._scenes.renderer(self._task, self._image_size).render(camera)
+                result[CAMERAS[camera]] = in_convention(image, self.image_convention)
+        if self._codes is not None:
+            result["task"] = self._codes[self._task].copy()
+        return result
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """The scene's camera, ``(render_size, render_size, 3)`` uint8, or None."""
@@ -375,24 +397,3 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
         """Free the simulations and OpenGL contexts."""
         self._scenes.close()
         self._ready = False
-
-    # ----------------------------------------------------------------- helpers
-
-    def _observation(self) -> dict[str, NDArray[Any]]:
-        simulation = self.simulation
-        result: dict[str, NDArray[Any]] = {}
-        if self._obs == "pose":
-            # Tasks of a suite may have different numbers of objects: padded to the most.
-            names = simulation.objects_of_interest
-            result["pose"] = pose_vector(simulation, names, self._pose_size)
-            if "joints" in self.observation_space.spaces:
-                result["joints"] = joints_vector(simulation, self.observation_space["joints"])
-        else:
-            result["pose"] = robot_state_vector(simulation, self.robot_state)
-        if self._obs == "image":
-            for camera in self._cameras:
-                image = self._scenes.renderer(self._task, self._image_size).render(camera)
-                result[CAMERAS[camera]] = in_convention(image, self.image_convention)
-        if self._codes is not None:
-            result["task"] = self._codes[self._task].copy()
-        return result

@@ -131,6 +131,26 @@ def joints_vector(simulation: Simulation, space: spaces.Space[Any]) -> NDArray[n
     return vector
 
 
+def state_entries(
+    simulation: Simulation, obs: str, space: spaces.Dict, robot_state: str
+) -> dict[str, NDArray[Any]]:
+    """The entries of an observation that are no images: ``pose``, and ``joints`` where they are.
+
+    Args:
+        obs: one of ``OBSERVATIONS``.
+        space: of that observation; tasks of a suite may have different numbers of objects, and
+            poses are padded to the most.
+        robot_state: one of ``ROBOT_STATES``.
+    """
+    if obs != "pose":
+        return {"pose": robot_state_vector(simulation, robot_state)}
+    (size,) = space["pose"].shape or ()
+    found = {"pose": pose_vector(simulation, simulation.objects_of_interest, size)}
+    if "joints" in space.spaces:
+        found["joints"] = joints_vector(simulation, space["joints"])
+    return found
+
+
 def observation_space(
     obs: str,
     *,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mbrl_agents.data.locks import locked
 from mbrl_agents.data.noise import NoiseConfig
 from mbrl_agents.data.parallel import EnvCache, ordered_map
 from mbrl_agents.data.progress import ProgressLines, on_stdout
-from mbrl_agents.data.recording import SOURCES, run_episode
+from mbrl_agents.data.recording import SOURCES, run_episode_with_views
 from mbrl_agents.data.rollout import PredictorFactory
 
 _FORMER_SCALE = [1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.0]
@@ -74,6 +74,10 @@ class Collection:
                 "the official initial states are the test set"
             )
 
+    def seen_as(self, view: str) -> Collection:
+        """The same episodes of an environment with another value of the keyword ``obs``."""
+        return replace(self, env_kwargs={**self.env_kwargs, "obs": view})
+
     def signature(self) -> str:
         """Names the collection in every episode's info; equal signatures are one collection."""
         parts: dict[str, Any] = {
@@ -98,6 +102,7 @@ class _Job:
     task: int | str | None
     number: int
     factory: PredictorFactory | None
+    views: tuple[str, ...] = ()
 
 
 def collect(
@@ -120,7 +125,7 @@ def collect(
     jobs = _jobs(collection, factory)
     tell = _teller(len(jobs), on_episode, verbose)
     with closing(_run(collection, jobs, workers, engine)) as found:
-        for episode in found:
+        for (episode,) in found:
             episodes.append(episode)
             tell(episode)
     return episodes
@@ -130,48 +135,82 @@ def collect_to_folder(
     folder: str | Path,
     collection: Collection,
     *,
+    views: Mapping[str, str | Path] | None = None,
     workers: int = 1,
     engine: str = "local",
     factory: PredictorFactory | None = None,
     on_episode: Callable[[Episode], None] | None = None,
     verbose: int = 0,
 ) -> int:
-    """Collect what a folder lacks of a collection and return how many episodes were added.
+    """Collect what a folder lacks of a collection and return how many episodes were run.
 
     Episodes of other collections in the folder stay; their observations must be of the same
     kind.  Finished episodes are on disk after every shard, and when an exception ends the run.
 
     Args:
+        views: by other values of the environment's keyword ``obs``, folders that get the same
+            episodes as an environment with that keyword would have recorded them; for
+            environments that can show them at once (`mbrl_agents.data.recording.has_views`).
         workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
         on_episode, verbose: see `collect`.
 
     Raises:
-        FolderInUse: another process collects into the folder.
-        ValueError: the folder holds episodes of another environment, observation, reward, kind of
+        FolderInUse: another process collects into a folder.
+        ValueError: a folder holds episodes of another environment, observation, reward, kind of
             assets, or recorded under other conditions (see `mbrl_agents.data.conditions`).
     """
-    with locked(folder):
-        infos = read_infos(folder)
-        _check_compatible(folder, infos, collection)
-        wanted = _identity(collection.signature())
-        done = {
-            (info["task_key"], info["number"])
-            for info in infos
-            if _identity(info.get("collection", "{}")) == wanted
-        }
-        jobs = [j for j in _jobs(collection, factory) if (_task_key(j), j.number) not in done]
+    views = views or {}
+    with ExitStack() as stack:
+        kept = [_Kept.open(stack, folder, collection)]
+        for view, place in views.items():
+            kept.append(_Kept.open(stack, place, collection.seen_as(view)))
+        jobs = [
+            replace(job, views=tuple(views))
+            for job in _jobs(collection, factory)
+            if any((_task_key(job), job.number) not in own.done for own in kept)
+        ]
         if not jobs:
             return 0
         tell = _teller(len(jobs), on_episode, verbose)
-        running = closing(_run(collection, jobs, workers, engine))
-        with EpisodeWriter(folder) as writer, running as found:
-            for episode in found:
-                # What assets="auto" stands for is known only once the environment is there.
-                _check_same(folder, infos, "assets", episode.info.get("assets"))
-                check_same_conditions(folder, infos, episode.info.get("conditions"))
-                writer.append(episode)
-                tell(episode)
+        found = stack.enter_context(closing(_run(collection, jobs, workers, engine)))
+        for episodes in found:
+            for own, episode in zip(kept, episodes, strict=True):
+                own.append(episode)
+            tell(episodes[0])
         return len(jobs)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A folder, and which episodes of a collection it had at first."""
+
+    folder: str | Path
+    infos: list[dict[str, Any]]
+    done: frozenset[tuple[str, int]]
+    writer: EpisodeWriter
+
+    @classmethod
+    def open(cls, stack: ExitStack, folder: str | Path, collection: Collection) -> _Kept:
+        """Lock it until the stack is left; its episodes are written then at the latest."""
+        stack.enter_context(locked(folder))
+        infos = read_infos(folder)
+        _check_compatible(folder, infos, collection)
+        wanted = _identity(collection.signature())
+        done = frozenset(
+            (info["task_key"], info["number"])
+            for info in infos
+            if _identity(info.get("collection", "{}")) == wanted
+        )
+        return cls(folder, infos, done, stack.enter_context(EpisodeWriter(folder)))
+
+    def append(self, episode: Episode) -> None:
+        """Write an episode unless it is there: a kill may leave one view ahead of another."""
+        if (episode.info["task_key"], episode.info["number"]) in self.done:
+            return
+        # What assets="auto" stands for is known only once the environment is there.
+        _check_same(self.folder, self.infos, "assets", episode.info.get("assets"))
+        check_same_conditions(self.folder, self.infos, episode.info.get("conditions"))
+        self.writer.append(episode)
 
 
 def _jobs(collection: Collection, factory: PredictorFactory | None) -> list[_Job]:
@@ -202,13 +241,14 @@ def _teller(
 
 def _run(
     collection: Collection, jobs: list[_Job], workers: int, engine: str
-) -> Generator[Episode, None, None]:
+) -> Generator[list[Episode], None, None]:
     if collection.source == "agent" and any(job.factory is None for job in jobs):
         raise ValueError("source 'agent' needs a factory that builds the predictor")
     return ordered_map(_collect_one, jobs, workers=workers, engine=engine)
 
 
-def _collect_one(cache: EnvCache, job: _Job) -> Episode:
+def _collect_one(cache: EnvCache, job: _Job) -> list[Episode]:
+    """The episode as the environment shows it, and as its views do."""
     collection = job.collection
     kwargs = dict(collection.env_kwargs)
     if job.task is not None:
@@ -218,16 +258,25 @@ def _collect_one(cache: EnvCache, job: _Job) -> Episode:
     for attempt in range(collection.attempts):
         # The task enters by its text so that a collection of other tasks changes nothing.
         key = (*_task_key(job).encode(), 256, job.number, attempt)
-        episode = run_episode(
+        episodes = run_episode_with_views(
             env,
+            job.views,
             source=collection.source,
             seed=np.random.SeedSequence(collection.seed, spawn_key=key),
             noise=collection.noise,
             predictor=predictor,
             label=collection.label,
         )
-        if episode.success:
+        if episodes[0].success:
             break
+    shown = [collection, *map(collection.seen_as, job.views)]
+    return [
+        replace(episode, info={**_origin(one, job), **episode.info})
+        for one, episode in zip(shown, episodes, strict=True)
+    ]
+
+
+def _origin(collection: Collection, job: _Job) -> dict[str, str | int | float | bool | None]:
     origin: dict[str, str | int | float | bool | None] = {
         "env_id": collection.env_id,
         "collection": collection.signature(),
@@ -235,9 +284,9 @@ def _collect_one(cache: EnvCache, job: _Job) -> Episode:
         "number": job.number,
     }
     for name in ("obs", "reward"):
-        if name in kwargs:
-            origin[name] = kwargs[name]
-    return replace(episode, info={**origin, **episode.info})
+        if name in collection.env_kwargs:
+            origin[name] = collection.env_kwargs[name]
+    return origin
 
 
 def _identity(signature: str) -> dict[str, Any]:

@@ -16,9 +16,14 @@ import gymnasium
 Conditions = Mapping[str, Any]
 
 
-def conditions_of(env: gymnasium.Env[Any, Any]) -> dict[str, Any] | None:
-    """The conditions of an environment, its step limit among them; None where it tells none."""
-    told = getattr(env.unwrapped, "conditions", None)
+def conditions_of(env: gymnasium.Env[Any, Any], view: str | None = None) -> dict[str, Any] | None:
+    """The conditions of an environment, its step limit among them; None where it tells none.
+
+    Args:
+        view: those of an environment with this value of the keyword ``obs`` instead.
+    """
+    base: Any = env.unwrapped
+    told = getattr(base, "conditions", None) if view is None else base.conditions_as(view)
     if not isinstance(told, Mapping):  # somebody else may mean something else by the name
         return None
     limit = None if env.spec is None else env.spec.max_episode_steps

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -35,16 +36,50 @@ def run_episode(
         ValueError: the source needs a demonstrator or predictor that is not there, or actions are
             neither a Box nor a Discrete, or Discrete where ``source`` is "noisy_expert".
     """
+    return run_episode_with_views(
+        env, (), source=source, seed=seed, noise=noise, predictor=predictor, label=label
+    )[0]
+
+
+def run_episode_with_views(
+    env: gymnasium.Env,
+    views: Sequence[str],
+    *,
+    source: str,
+    seed: np.random.SeedSequence,
+    noise: NoiseConfig | None = None,
+    predictor: Predictor | None = None,
+    label: bool = False,
+) -> list[Episode]:
+    """Run one episode and record it as the environment shows it and under other observations.
+
+    Args:
+        views: other values of the environment's keyword ``obs``; see `has_views`.
+        source, seed, noise, predictor, label: see `run_episode`.
+
+    Returns:
+        The episode, and for each view the one that an environment with that ``obs`` would have
+        given for the same seed.
+
+    Raises:
+        ValueError: see `run_episode`; or there are views and the environment has none.
+    """
+    base: Any = env.unwrapped
+    if views and not has_views(type(base)):
+        raise ValueError(f"{type(base).__name__} shows one kind of observation at a time")
     reset_seed = int(seed.generate_state(1)[0])
     rng = np.random.default_rng(seed.spawn(1)[0])
     acting = None if predictor is None else Acting(predictor, reset_seed, deterministic=False)
     chooser = _Chooser(env, source, rng, noise or NoiseConfig(), acting, label)
-    observations, rewards = [], []
+    seen: list[list[dict[str, np.ndarray]]] = [[] for _ in (None, *views)]
+    rewards = []
     for step in play(env, chooser, seed=reset_seed):
-        observations.append(_as_dict(step.observation))
+        shown = [step.observation, *(base.observe(view) for view in views)]
+        for observations, observation in zip(seen, shown, strict=True):
+            observations.append(_as_dict(observation))
         rewards.append(step.reward)
-    return Episode(
-        observations={k: np.stack([o[k] for o in observations]) for k in observations[0]},
+    first = Episode(
+        observations=_stacked(seen[0]),
         actions=np.stack(chooser.actions),
         labels=np.stack(chooser.labels),
         rewards=np.array(rewards[1:], dtype=np.float32),
@@ -52,6 +87,23 @@ def run_episode(
         success=succeeded(step.info),
         info={"seed": reset_seed, "source": source, **_describe(env)},
     )
+    others = (
+        replace(
+            first,
+            observations=_stacked(observations),
+            info={"seed": reset_seed, "source": source, **_describe(env, view)},
+        )
+        for view, observations in zip(views, seen[1:], strict=True)
+    )
+    return [first, *others]
+
+
+def has_views(kind: object) -> bool:
+    """Whether environments of a class can show one moment under several values of ``obs``.
+
+    They have ``observe(obs)`` and ``conditions_as(obs)``, as `envs.libero.env.LiberoEnv` has.
+    """
+    return hasattr(kind, "observe") and hasattr(kind, "conditions_as")
 
 
 class _Chooser:
@@ -134,7 +186,9 @@ def _expert(env: gymnasium.Env, *, required: bool) -> Callable[[], Any] | None:
     return None
 
 
-def _describe(env: gymnasium.Env) -> dict[str, str | int | float | bool | None]:
+def _describe(
+    env: gymnasium.Env, view: str | None = None
+) -> dict[str, str | int | float | bool | None]:
     """Origin of the episode, as far as the environment tells."""
     base: Any = env.unwrapped
     described: dict[str, str | int | float | bool | None] = {}
@@ -149,10 +203,14 @@ def _describe(env: gymnasium.Env) -> dict[str, str | int | float | bool | None]:
         value = getattr(base, attribute, None)
         if value is not None:
             described[name] = str(getattr(value, "name", value))
-    conditions = conditions_of(env)
+    conditions = conditions_of(env, view)
     if conditions is not None:
         described["conditions"] = json.dumps(conditions, sort_keys=True)
     return described
+
+
+def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
 
 
 def _as_dict(observation: Any) -> dict[str, np.ndarray]:
@@ -161,4 +219,4 @@ def _as_dict(observation: Any) -> dict[str, np.ndarray]:
     return {"obs": np.array(observation)}
 
 
-__all__ = ["SOURCES", "Source", "run_episode"]
+__all__ = ["SOURCES", "Source", "has_views", "run_episode", "run_episode_with_views"]

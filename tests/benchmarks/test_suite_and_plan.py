@@ -182,6 +182,47 @@ def test_checks_are_part_of_a_training_where_a_row_asks_for_them() -> None:
     assert plan.jobs[plan.cells[0].training].spec["checks"] == [20, 7]
 
 
+LIBERO: dict[str, Any] = {
+    "name": "views",
+    "env": "mbrl/LiberoSpatial-v0",
+    "tasks": [2, 7],
+    "multitask": True,
+    "env_kwargs": {"obs": "pose", "assets": "primitive"},
+    "methods": ["simple-policy", {"method": "dreamer-policy", "env_kwargs": {"obs": "image"}}],
+}
+
+
+def test_episodes_that_rows_see_in_two_ways_are_recorded_once() -> None:
+    plan = make_plan(suite_from_dict(LIBERO))
+    collections = [job for job in plan.jobs.values() if job.kind == "collect"]
+    assert [(job.spec["env_kwargs"]["obs"], job.spec["views"]) for job in collections] == [
+        ("image", ["pose"]),
+        ("image", ["pose"]),
+    ]
+    trainings = {job.spec["method"]: job for job in plan.jobs.values() if job.kind == "train"}
+    keys = tuple(job.key for job in collections)
+    assert all(job.needs == keys for job in trainings.values())
+    assert trainings["simple-policy"].spec["view"] == "pose"
+    assert "view" not in trainings["dreamer-policy"].spec
+
+
+@pytest.mark.parametrize(
+    ("change", "collections"),
+    [
+        ({"methods": ["simple-policy"]}, 2),
+        ({"env": "mbrl/Reach-v0", "tasks": None, "multitask": False, "env_kwargs": {}}, 2),
+        # Other physics too: other episodes.
+        ({"methods": [*LIBERO["methods"][:1], {"method": "dreamer-policy", "env_kwargs":
+            {"obs": "image", "disturbance": "physics"}}]}, 4),
+    ],
+)  # fmt: skip
+def test_other_episodes_are_recorded_apart(change: dict[str, Any], collections: int) -> None:
+    plan = make_plan(suite_from_dict({**LIBERO, **change}))
+    found = [job for job in plan.jobs.values() if job.kind == "collect"]
+    assert len(found) == collections
+    assert not any("views" in job.spec for job in found)
+
+
 def test_a_row_that_is_checked_is_trained_with_checks_of_its_own_acting() -> None:
     def trainings(*checked: str) -> dict[str, str | None]:
         names = ("simple-policy-cem", "simple-policy", "simple-cem")

@@ -322,3 +322,35 @@ def test_settings_out_of_range_are_refused() -> None:
     for change in ({"clean": 1.5}, {"correlation": 1.0}, {"std": (0.5, 0.1)}):
         with pytest.raises(ValueError, match=next(iter(change))):
             NoiseConfig(**change)  # type: ignore[arg-type]
+
+
+LIBERO = Collection(
+    env_id="mbrl/LiberoSpatial-v0",
+    env_kwargs={"task": 2, "assets": "primitive", "obs": "image", "max_episode_steps": 12},
+    source="noisy_expert",
+    episodes=2,
+)
+
+
+def test_views_are_what_an_environment_of_their_own_would_have_recorded(tmp_path) -> None:
+    images, poses, alone = tmp_path / "images", tmp_path / "poses", tmp_path / "alone"
+    # A kill may leave a view behind: what it lacks is recorded, and nothing twice.
+    assert collect_to_folder(images, replace(LIBERO, episodes=1)) == 1
+    assert collect_to_folder(images, LIBERO, views={"pose": poses}) == 2
+    assert collect_to_folder(images, LIBERO, views={"pose": poses}) == 0
+    assert [e.info["number"] for e in read_episodes(images)] == [0, 1]
+
+    collect_to_folder(alone, LIBERO.seen_as("pose"))
+    own, separate = read_episodes(poses), read_episodes(alone)
+    assert_same(own, separate)
+    for a, b, shown in zip(own, separate, read_episodes(images), strict=True):
+        assert a.observations.keys() == b.observations.keys() == {"pose"}
+        assert "image" in shown.observations
+        np.testing.assert_array_equal(a.rewards, b.rewards)
+        np.testing.assert_array_equal(a.actions, shown.actions)
+
+
+def test_an_environment_with_one_view_says_so(tmp_path) -> None:
+    with pytest.raises(ValueError, match="ToyReach shows one kind of observation at a time"):
+        collect_to_folder(tmp_path / "a", collection(), views={"image": tmp_path / "b"})
+    assert not list(tmp_path.rglob("*.parquet"))
