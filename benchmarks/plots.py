@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mbrl_agents.evaluation.check_plots import STEPS, UPDATES, CheckCurves, draw_checks
+from mbrl_agents.evaluation.figures import new_figure, save_png
 from mbrl_agents.evaluation.learning_curve import CurvePoint, smooth
 
 _COLOURS = {"agent": "C0", "baseline": "C1", "reference": "0.6"}
@@ -54,17 +54,17 @@ def write_plots(
     folder.mkdir(parents=True, exist_ok=True)
     suffix = f"-{slug(env)}" if env else ""
     if any(entry["successes"] is not None for entry in entries):
-        _success(entries).savefig(folder / f"success{suffix}.png", dpi=_DPI)
+        save_png(_success(entries), folder / f"success{suffix}.png", _DPI)
     else:
-        _returns(entries, target).savefig(folder / f"return{suffix}.png", dpi=_DPI)
-    _planning_time(entries).savefig(folder / f"planning_time{suffix}.png", dpi=_DPI)
+        save_png(_returns(entries, target), folder / f"return{suffix}.png", _DPI)
+    save_png(_planning_time(entries), folder / f"planning_time{suffix}.png", _DPI)
     if any(curve for several in curves.values() for curve in several):
         figure = _learning_curves(entries, curves, env, target)
-        figure.savefig(folder / f"learning_curve{suffix}.png", dpi=_DPI)
+        save_png(figure, folder / f"learning_curve{suffix}.png", _DPI)
     timed = {name: [_timed(curve) for curve in several] for name, several in curves.items()}
     if any(curve for several in timed.values() for curve in several):
         figure = _learning_curves(entries, timed, env, target, "seconds")
-        figure.savefig(folder / f"learning_time{suffix}.png", dpi=_DPI)
+        save_png(figure, folder / f"learning_time{suffix}.png", _DPI)
     for axis, name in ((STEPS, "checks"), (UPDATES, "fit_checks")):
         checked = (checks or {}).get(axis, {})
         if any(curve for several in checked.values() for curve in several):
@@ -72,9 +72,9 @@ def write_plots(
             figure = draw_checks(
                 checked, axis=axis, references=references, target=target, title=env
             )
-            figure.savefig(folder / f"{name}{suffix}.png", dpi=_DPI)
+            save_png(figure, folder / f"{name}{suffix}.png", _DPI)
     if imagined := [entry for entry in entries if entry.get("imagination")]:
-        _imagination(imagined, env).savefig(folder / f"imagination{suffix}.png", dpi=_DPI)
+        save_png(_imagination(imagined, env), folder / f"imagination{suffix}.png", _DPI)
 
 
 def _references(entries: Sequence[Mapping[str, Any]], target: float | None) -> dict[str, float]:
@@ -96,8 +96,7 @@ def slug(env: str) -> str:
 
 def _figure(height: float) -> tuple[Figure, Any]:
     # Without pyplot: no global state, no display.
-    figure = Figure(figsize=(8, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, height, layout="constrained")
     return figure, figure.subplots()
 
 

@@ -6,10 +6,10 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mbrl_agents.agents.saving import LOG_FILE
+from mbrl_agents.evaluation.figures import new_figure, save_png
 
 PHASE = "controller"
 """Of the training logs, the phase whose updates are generations."""
@@ -71,15 +71,14 @@ def write_searches(
                 for entry in search:
                     values = [f"{entry[c]:.6g}" if c in entry else "" for c in COLUMNS]
                     table.writerow([name, number, int(entry["generation"]), *values])
-    draw_searches(kept, target=target).savefig(folder / f"generations{suffix}.png", dpi=120)
+    save_png(draw_searches(kept, target=target), folder / f"generations{suffix}.png", 120)
 
 
 def draw_searches(
     searches: Mapping[str, Sequence[Sequence[Generation]]], *, target: float | None = None
 ) -> Figure:
     """Mean of the candidates as thin lines, tests of the distribution's mean as thick ones."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5, layout="constrained")
     axes = figure.subplots()
     for number, (name, several) in enumerate(searches.items()):
         colour = f"C{number % 10}"

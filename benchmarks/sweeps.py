@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
+
+from mbrl_agents.evaluation.figures import new_figure, save_png
 
 from .conditions import condition_text
 from .suite import Row, digest
@@ -38,10 +39,10 @@ def write_sweeps(
     if any(len(set(_counts(group))) > 1 for group in learned.values()):
         references = [e for e in known if e["kind"] == "reference" and not e["test_env_kwargs"]]
         figure = _demonstrations(learned, references)
-        figure.savefig(folder / f"demonstrations{suffix}.png", dpi=_DPI)
+        save_png(figure, folder / f"demonstrations{suffix}.png", _DPI)
     found = _grouped(known, series, by_demonstrations=True)
     if any(len({_condition(e) for e in group}) > 1 for group in found.values()):
-        _disturbances(found).savefig(folder / f"disturbances{suffix}.png", dpi=_DPI)
+        save_png(_disturbances(found), folder / f"disturbances{suffix}.png", _DPI)
 
 
 def series_of(rows: Iterable[Row]) -> dict[str, str]:
@@ -97,8 +98,7 @@ def _success(entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _figure() -> tuple[Figure, Any]:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5, layout="constrained")
     axes = figure.subplots()
     axes.set(ylim=(-2, 102), ylabel="success, % (95 % interval)")
     axes.grid(axis="y", alpha=0.3)

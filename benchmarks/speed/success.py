@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -24,6 +23,7 @@ from mbrl_agents.benchmarks.suite import Suite
 from mbrl_agents.benchmarks.suite_files import load_suite
 from mbrl_agents.config import resolve_config
 from mbrl_agents.data.files import atomic, write_text
+from mbrl_agents.evaluation.figures import new_figure, save_png
 from mbrl_agents.evaluation.rollouts import EpisodeRecord
 from mbrl_agents.evaluation.statistics import summarise
 from mbrl_agents.registry import agent_method
@@ -127,7 +127,7 @@ def measure(
     }
     write_text(folder / f"{NAME}.json", json.dumps(content, indent=2) + "\n")
     with atomic(folder / f"{NAME}.png") as file:
-        draw(found).savefig(file, format="png", dpi=_DPI)
+        save_png(draw(found), file, _DPI)
     return row
 
 
@@ -216,8 +216,7 @@ def compared(found: Sequence[Point]) -> SpeedRow:
 
 def draw(found: Sequence[Point]) -> Figure:
     """Success over milliseconds per control step, one line per search."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.8, layout="constrained")
     axes = figure.subplots()
     for planner, colour in ((GUIDED, "C0"), (RANDOM, "C1")):
         line = _of(found, planner)

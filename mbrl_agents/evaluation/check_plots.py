@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mbrl_agents.data.files import atomic
 from mbrl_agents.evaluation.checks import CheckPoint
+from mbrl_agents.evaluation.figures import new_figure, save_png
 
 STEPS, UPDATES = "environment steps", "updates (gradient steps)"
 """What checks are counted in."""
@@ -42,8 +42,7 @@ def draw_checks(
     drawn = {name: [c for c in several if c] for name, several in curves.items()}
     points = [p for several in drawn.values() for curve in several for p in curve]
     success = target is None and all(p.success_rate is not None for p in points)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5, layout="constrained")
     axes = figure.subplots()
     for number, (name, several) in enumerate(drawn.items()):
         if not several:
@@ -83,7 +82,7 @@ def write_checks(path: Path, curves: CheckCurves, *, axis: str) -> None:
     """Write `draw_checks` of one run as a PNG file; nothing where there are no checks."""
     if any(curve for several in curves.values() for curve in several):
         with atomic(path) as temporary:
-            draw_checks(curves, axis=axis).savefig(temporary, format="png", dpi=DPI)
+            save_png(draw_checks(curves, axis=axis), temporary, DPI)
 
 
 def _height(point: CheckPoint, success: bool) -> float:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mbrl_agents.data.files import atomic
+from mbrl_agents.evaluation.figures import new_figure, save_png
 from mbrl_agents.evaluation.imagined import Windows, evenly
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEEN, IMAGINED = (60, 200, 90), (220, 60, 60)
 """Frames that the model had seen have a green edge, imagined ones a red."""
 SIDE = 64
 """Smaller images are enlarged by a whole factor; also the width of a filmstrip's labels."""
 CURVES, CURVES_PER_ROW = 8, 5
+PANEL = 4.0, 2.6
+"""Inches of the curves of one number, labels included."""
 LINE, WHITE = 14, (255, 255, 255)
 """Pixels of a line of text, and its colour."""
 
@@ -96,9 +102,6 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
 
     Of an ensemble the range between its members is shaded.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     later = slice(windows.context, windows.length[row])
     curves = [
         (f"{key}[{i}]", truth[row, later, i], windows.imagined[key][row, later, i], key, i)
@@ -114,8 +117,7 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
         for name, (truth, predicted) in windows.outcomes.items()
     ] + curves
     lines, width = -(-len(curves) // CURVES_PER_ROW), min(len(curves), CURVES_PER_ROW)
-    figure = Figure(figsize=(4 * width, 2.6 * lines))
-    FigureCanvasAgg(figure)
+    figure = new_figure(PANEL[0] * width, PANEL[1] * lines)
     axes: Any = figure.subplots(lines, width, squeeze=False)
     for axis in axes.flat[len(curves) :]:
         axis.set_visible(False)
@@ -128,12 +130,27 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
         axis.plot(steps, guess, label="imagined", color="tab:red")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("imagined control steps", fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylabel(_UNITS.get(name, "as the environment observes it"), fontsize=8)
     # Vectors come last, and the range is theirs.
     axes.flat[len(curves) - 1 if windows.bounds else 0].legend(fontsize=8)
-    figure.tight_layout()
+    _place(figure, lines, width)
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=90)
+        save_png(figure, temporary, dpi=90)
+
+
+def _place(figure: Figure, lines: int, width: int) -> None:
+    """Margins in inches, as wide as labels get: measuring the labels takes as long as drawing."""
+    (left, right), (bottom, top) = (0.85, 0.1), (0.5, 0.3)
+    x, y = PANEL[0] * width, PANEL[1] * lines
+    figure.subplots_adjust(
+        left=left / x,
+        right=1 - right / x,
+        bottom=bottom / y,
+        top=1 - top / y,
+        wspace=(left + right) / (PANEL[0] - left - right),
+        hspace=(bottom + top) / (PANEL[1] - bottom - top),
+    )
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:

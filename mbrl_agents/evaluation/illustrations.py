@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from mbrl_agents.data.files import atomic
+from mbrl_agents.evaluation.figures import new_figure, pixels
 from mbrl_agents.evaluation.video import can_write_mp4, gif, write_video
 from mbrl_agents.protocols import Illustration
 
@@ -71,11 +72,7 @@ def _grid(images: Tensor) -> np.ndarray:
 
 
 def _plot(one: Illustration) -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), dpi=100)
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(6, 4, layout="tight")
     axis: Any = figure.subplots()
     for label, values in one.curves.items():
         axis.plot(np.arange(len(values)), values.detach().cpu().numpy(), label=label)
@@ -89,9 +86,7 @@ def _plot(one: Illustration) -> np.ndarray:
         if shades is not None:
             figure.colorbar(drawn, label=one.shade)
     axis.set_title(one.title or one.name, fontsize=9)
-    figure.tight_layout()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure, dpi=100)
 
 
 __all__ = ["write_illustrations"]

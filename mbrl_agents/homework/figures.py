@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from mbrl_agents.evaluation.figures import new_figure, save_png
 
 DPI = 110
 WIDTH = 7.0
@@ -165,8 +166,7 @@ def by_step(
 def _figure(count: int, columns: int, height: float) -> tuple[Figure, list[Any]]:
     """A figure with ``count`` panels in rows of ``columns``, each ``height`` inches high."""
     rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, height * rows, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[count:]:
         axis.set_visible(False)
@@ -178,7 +178,7 @@ def _figure(count: int, columns: int, height: float) -> tuple[Figure, list[Any]]
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    save_png(figure, buffer, DPI)
     return buffer.getvalue()
 
 

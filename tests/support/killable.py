@@ -17,17 +17,28 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once, not by every process.
 _CONTEXT.set_forkserver_preload(
     [
+        "PIL.Image",
+        "cma",
+        "imageio.v3",
+        "imageio_ffmpeg",
         "killable",
         "matplotlib.backends.backend_agg",
         "matplotlib.figure",
         "mbrl_agents.agents.agent",
+        "mbrl_agents.algorithms.dreamer_lite",
         "mbrl_agents.algorithms.dreamer_v3",
+        "mbrl_agents.algorithms.iris",
+        "mbrl_agents.algorithms.mbpo",
         "mbrl_agents.algorithms.simple",
         "mbrl_agents.algorithms.world_models",
         "mbrl_agents.cli.main",
         "mbrl_agents.runs.training",
+        "omegaconf",
+        "pydantic.type_adapter",
         "torch._dynamo",
         "torch.utils.tensorboard",
+        "toy_images",
+        "toy_reach",
     ]
 )
 
