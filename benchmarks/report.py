@@ -238,6 +238,11 @@ def _cells(outcome: Outcome, env: str, row: Row) -> list[Cell]:
     return [cell for cell in outcome.plan.cells if (cell.env, cell.row) == (env, row)]
 
 
+def _trainings(outcome: Outcome, env: str, row: Row) -> list[Cell]:
+    """A cell of each training: one of several tasks has a cell for each and is one curve."""
+    return list({cell.training: cell for cell in _cells(outcome, env, row)}.values())
+
+
 def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path) -> None:
     shutil.rmtree(folder / "plots", ignore_errors=True)
     for env in suite.environments:
@@ -246,14 +251,14 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             continue
         names = {entry["method"] for entry in found}
         curves = {
-            row.name: [curve_of(folder, cell) for cell in _cells(outcome, env, row)]
+            row.name: [curve_of(folder, cell) for cell in _trainings(outcome, env, row)]
             for row in suite.rows(env)
             if row.name in names
         }
         checks: dict[str, dict[str, list[list[CheckPoint]]]] = {STEPS: {}, UPDATES: {}}
         for row in suite.rows(env):
             if row.name in names and row.checked:
-                curves_of_row = [checks_of(cell, outcome) for cell in _cells(outcome, env, row)]
+                curves_of_row = [checks_of(cell, outcome) for cell in _trainings(outcome, env, row)]
                 checks[STEPS if row.steps else UPDATES][row.name] = curves_of_row
         write_plots(
             found,
@@ -269,7 +274,7 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
         searches = {
             row.name: [
                 generations_of(folder / "models" / cell.training)
-                for cell in _cells(outcome, env, row)
+                for cell in _trainings(outcome, env, row)
                 if cell.training is not None
             ]
             for row in suite.rows(env)

@@ -57,15 +57,16 @@ class FittedModel:
         self.calibration = Calibration(self.world_model)
         self.modules["calibration"] = self.calibration
         schedule, holdout = settings.schedule(1), settings.holdout
-        optimism = OptimismPhase(
-            self.calibration, self.world_model, schedule, holdout=holdout, seed=seed
+        # Before the prior's: what is tested while that one learns trusts the model as it will.
+        phases.append(
+            OptimismPhase(self.calibration, self.world_model, schedule, holdout=holdout, seed=seed)
         )
         self.prior: ActionPrior | None = None
         prior = self.build_prior(settings, generator)
         if prior is not None:
             self.prior = prior[0]
             phases.append(prior[1])
-        self.phases: Sequence[Phase] = [*phases, optimism]
+        self.phases: Sequence[Phase] = phases
 
     def model_phase(self, settings: FitSettings) -> Phase:
         """How the world model is fitted: to windows within episodes."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mbrl_agents.benchmarks import report
 from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
 from mbrl_agents.benchmarks.report import write_report
 from mbrl_agents.benchmarks.runner import run_suite
@@ -100,7 +101,9 @@ def test_mistakes_are_answered(change: dict[str, Any], message: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("jobs_here")
-def test_one_model_of_all_tasks_beside_specialists(tmp_path: Path) -> None:
+def test_one_model_of_all_tasks_beside_specialists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sac = {
         "method": "sb3-sac",
         "steps": "data",
@@ -109,7 +112,12 @@ def test_one_model_of_all_tasks_beside_specialists(tmp_path: Path) -> None:
     }
     suite = suite_from_dict({**SUITE, "methods": ["expert", EACH, ALL, sac]})
     outcome = run_suite(suite, tmp_path, workers=2)
+    drawn: list[Any] = []
+    monkeypatch.setattr(report, "write_plots", lambda *given, **_: drawn.append(given))
     summary = write_report(suite, outcome, tmp_path)
+    ((_, curves, _),) = drawn
+    # One curve of each training, not one of each task that it learned.
+    assert [len(curves[name]) for name in ("simple-policy", "sb3-sac (all tasks)")] == [2, 1]
     rows = {row["method"]: row for row in summary["methods"]}
     assert {name: row["status"] for name, row in rows.items()} == {
         "expert": "ok",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mbrl_agents.evaluation.checks import (
     play_at_once,
     read_checks,
 )
+from mbrl_agents.planners.policy_guided import PolicyGuidedCEM
 
 
 class Countdown(gymnasium.Env):
@@ -127,7 +130,13 @@ def test_what_was_written_is_read_again(tmp_path):
     assert all(point.mean == 2 * point.length for point in played)
 
 
-def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
+def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path, monkeypatch):
+    def calibrate(planner: PolicyGuidedCEM, errors: Any) -> None:
+        trusted.append(len(errors(planner.config.horizon)))
+
+    trusted: list[int] = []
+    monkeypatch.setattr(PolicyGuidedCEM, "calibrate", calibrate)
+
     def run(*command: str) -> None:
         result = CliRunner().invoke(app, [str(word) for word in command])
         assert result.exit_code == 0, result.output
@@ -137,10 +146,11 @@ def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
     weights = {}
     for name, every in (("with", 30), ("without", 0)):
         run(
-            "train", "simple-policy", "--data", data, "--out", tmp_path / name,
+            "train", "simple-policy-cem", "--data", data, "--out", tmp_path / name,
             "--eval-every", every, "--eval-episodes", 2, "training.model_steps=40",
             "training.policy_steps=40", "training.log_every=20", "world_model.hidden=[16]",
-            "policy.hidden=[16]",
+            "policy.hidden=[16]", "planner.samples=12", "planner.elites=2",
+            "planner.horizon=3",
         )  # fmt: skip
         weights[name] = (tmp_path / name / "policy.safetensors").read_bytes()
     assert weights["with"] == weights["without"]
@@ -148,6 +158,9 @@ def test_a_fit_is_tested_by_updates_and_is_the_same_with_and_without(tmp_path):
     # As often as asked, whenever training logs, and by updates of both phases.
     assert [(p.step, p.episodes) for p in found] == [(30, 2), (60, 2)]
     assert all(p.successes is not None for p in found)
+    # Nothing is known of the model's errors before it is fitted; while the policy learns they are.
+    assert trusted[0] == 0
+    assert trusted[1] > 0
     assert (tmp_path / "with" / "fit_checks.png").stat().st_size > 1000
     assert not (tmp_path / "without" / FIT_CHECKS_FILE).exists()
 
