@@ -60,7 +60,7 @@ def test_a_collection_keeps_its_episodes(tmp_path: Path, monkeypatch: pytest.Mon
 
     command = ("collect", tmp_path, "--env", TOY, "--episodes", 5, "--workers", 1)
     with monkeypatch.context() as patch:
-        interrupting(patch, module, "run_episode", 2)
+        interrupting(patch, module, "run_episode_with_views", 2)
         result = mbrl(*command)
     assert result.exit_code == 130
     assert f"interrupted: 2 episodes are kept in {tmp_path}" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -206,14 +207,26 @@ def check_same(whole: Path, killed: Path) -> None:
     assert not [p for p in partial if {".safetensors", ".steps"} & set(p.suffixes)], partial
 
 
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> Callable[[str], Path]:
+    """The run of a kind that nobody killed, trained when it is first asked for."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    @functools.cache
+    def trained(kind: str) -> Path:
+        assert train(commands(data)[kind](folder / kind)) == 0
+        return folder / kind
+
+    return trained
+
+
 KINDS = ["online", "offline", "both", "actor", "simple", "mbpo", "lite", "world", "iris"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_twice_at_any_moment(kind, data, tmp_path):
-    command = commands(data)[kind]
-    assert train(command(tmp_path / "whole")) == 0
-    took = json.loads((tmp_path / "whole" / "run.json").read_text())["train_seconds"]
+def test_killed_twice_at_any_moment(kind, data, undisturbed, tmp_path):
+    command, whole = commands(data)[kind], undisturbed(kind)
+    took = json.loads((whole / "run.json").read_text())["train_seconds"]
     draw = np.random.default_rng(KINDS.index(kind))
     codes = [
         train(command(tmp_path / "killed"), kill_after=took * share)
@@ -222,7 +235,7 @@ def test_killed_twice_at_any_moment(kind, data, tmp_path):
     # How fast the machine is just now decides whether the second comes in time.
     assert -9 in codes
     assert train(command(tmp_path / "killed")) == 0
-    check_same(tmp_path / "whole", tmp_path / "killed")
+    check_same(whole, tmp_path / "killed")
 
 
 WRITES = {
@@ -295,17 +308,16 @@ WRITES = {
 
 
 @pytest.mark.parametrize("kind", WRITES)
-def test_killed_while_it_writes(kind, data, tmp_path):
+def test_killed_while_it_writes(kind, data, undisturbed, tmp_path):
     """With a whole and with half a file written, at checkpoints and between their files."""
     command = commands(data)[kind]
-    assert train(command(tmp_path / "whole")) == 0
     codes = [
         train(command(tmp_path / "killed"), kill_at_file=name, nth=nth, half=bool(number % 2))
         for number, (name, nth) in enumerate(WRITES[kind])
     ]
     assert codes == [-9] * len(codes)
     assert train(command(tmp_path / "killed")) == 0
-    check_same(tmp_path / "whole", tmp_path / "killed")
+    check_same(undisturbed(kind), tmp_path / "killed")
 
 
 def test_steps_of_own_experience_are_written_once(tmp_path):
