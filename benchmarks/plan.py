@@ -13,12 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-import gymnasium
-from gymnasium.envs.registration import load_env_creator
-
 from mbrl_agents import __version__
 from mbrl_agents.config import SEARCH, resolve_config
-from mbrl_agents.data.recording import has_views
+from mbrl_agents.data.recording import views_of
 from mbrl_agents.registry import METHODS
 from mbrl_agents.runs.tasks import one_at_a_time
 
@@ -221,11 +218,11 @@ def _observed_at_once(suite: Suite, env: str, rows: Sequence[Row]) -> tuple[str,
         return ()
     shown = list(dict.fromkeys(str(own["obs"]) for own in kwargs))
     others = [{name: own[name] for name in own if name != "obs"} for own in kwargs]
-    spec = gymnasium.registry.get(env)
-    if len(shown) < 2 or any(own != others[0] for own in others) or spec is None:
-        return ()
-    point = spec.entry_point
-    if not has_views(load_env_creator(point) if isinstance(point, str) else point):
+    if (
+        len(shown) < 2
+        or any(own != others[0] for own in others)
+        or not {*shown} <= {*views_of(env)}
+    ):
         return ()
     # What draws images can show all the rest; the other way round it would need a renderer.
     return tuple(sorted(shown, key=lambda obs: obs != "image"))

@@ -18,12 +18,7 @@ from .conditions import image_conditions, physics_conditions, scene_conditions
 from .disturbances import Disturber, parse_disturbance
 from .experts import Demonstrated
 from .keywords import RENDER_MODES, check_keywords
-from .observation import (
-    CAMERAS,
-    in_convention,
-    observation_space,
-    state_entries,
-)
+from .observation import CAMERAS, OBSERVATIONS, in_convention, observation_space, state_entries
 from .randomisation import Randomiser, parse_randomisation
 from .reset_options import read_options
 from .reward import make_reward
@@ -112,6 +107,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     """
     gripper_dim: int | None = 6
     """The action dimension that opens and closes the gripper."""
+    views: tuple[str, ...] = OBSERVATIONS
+    """What `observe` can show of one moment (read by `mbrl_agents.data.recording`)."""
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 20}  # noqa: RUF012  (Gymnasium's)
 
@@ -250,9 +247,8 @@ class LiberoEnv(Demonstrated, gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.
     def conditions_as(self, obs: str) -> dict[str, Any]:
         """The `conditions` of an environment with another ``obs`` and the same keywords beside."""
         found = physics_conditions(self.simulation.contact_rule)
-        found |= scene_conditions(
-            self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
-        )
+        scene = self._assets, self.suite, self._fixtures, self._settle_steps, self._reward_name
+        found |= scene_conditions(*scene)
         found |= {"disturbance": self._disturber.told, "randomise": self._randomiser.told}
         return found | (self.image_conditions if obs == "image" else {})
 

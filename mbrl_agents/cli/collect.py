@@ -38,6 +38,13 @@ def collect(
     label: Annotated[
         bool, typer.Option("--label", help="Record the expert's action for random and agent too.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OBS=FOLDER",
+            help="Record the same episodes as another env.obs shows them; may be given repeatedly.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: one per core].")
     ] = None,
@@ -57,6 +64,7 @@ def collect(
     mbrl collect data/bowl --task 2 --episodes 60
     mbrl collect data/all --task all --source expert --attempts 3
     mbrl collect data/own --agent runs/first --label --episodes 20
+    mbrl collect data/images --task 2 env.obs=image --also pose=data/poses
     """
     console.check_env(env)
     others, taken = console.split_overrides(overrides, "env", "noise")
@@ -75,6 +83,7 @@ def collect(
 
     env_kwargs: dict[str, Any] = {**defaults(env).kwargs, **taken["env"]}
 
+    views = _views(also or [], env, env_kwargs, folder)
     factory, weights = None, None
     if agent is not None:
         from mbrl_agents.runs.loading import RunPredictor
@@ -126,6 +135,7 @@ def collect(
         added = collecting.collect_to_folder(
             folder,
             collection,
+            views=views,
             workers=workers or (console.default_workers() if engine == "local" else 0),
             engine=engine,
             factory=factory,
@@ -135,18 +145,47 @@ def collect(
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for info in read_infos(folder):
         groups[str(info.get("task_name", env))].append(info)
-    summary = {
+    summary: dict[str, Any] = {
         "folder": str(folder),
         "added": added,
         "added_successes": sum(outcomes),
         "episodes": sum(len(g) for g in groups.values()),
         "per_task": {name: len(group) for name, group in groups.items()},
     }
+    if views:
+        summary["also"] = {view: str(place) for view, place in views.items()}
     if as_json:
         console.show_json(summary)
         return
-    typer.echo(console.table(["task", "episodes"], summary["per_task"].items()))  # type: ignore[attr-defined]
+    typer.echo(console.table(["task", "episodes"], summary["per_task"].items()))
     typer.echo(f"{added} added ({sum(outcomes)} successful), {summary['episodes']} in {folder}")
+    for view, place in views.items():
+        typer.echo(f"{count_episodes(place)} as {view} in {place}")
+
+
+def _views(
+    also: list[str], env: str, env_kwargs: dict[str, Any], folder: Path
+) -> dict[str, str | Path]:
+    """The folders of ``--also``, by the observation that is recorded there."""
+    from mbrl_agents.data.recording import views_of
+
+    found: dict[str, str | Path] = {}
+    for word in also:
+        obs, _, place = word.partition("=")
+        if not obs or not place:
+            console.fail(
+                f"--also takes OBS=FOLDER, such as pose=data/poses, got {word!r}", console.USAGE
+            )
+        known = views_of(env)
+        if obs not in known:
+            valid = f"valid: {', '.join(known)}" if known else "it shows one kind of observation"
+            console.fail(f"--also: {env} has no obs={obs!r} ({valid})", console.USAGE)
+        if obs in found or obs == env_kwargs.get("obs"):
+            console.fail(f"--also: {obs!r} is recorded already", console.USAGE)
+        if Path(place).resolve() in {Path(p).resolve() for p in (folder, *found.values())}:
+            console.fail(f"--also: {place} is given twice; each takes a folder", console.USAGE)
+        found[obs] = Path(place)
+    return found
 
 
 def run_digest(folder: Path) -> str:

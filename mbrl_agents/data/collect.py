@@ -150,7 +150,7 @@ def collect_to_folder(
     Args:
         views: by other values of the environment's keyword ``obs``, folders that get the same
             episodes as an environment with that keyword would have recorded them; for
-            environments that can show them at once (`mbrl_agents.data.recording.has_views`).
+            environments that can show them at once (`mbrl_agents.data.recording.views_of`).
         workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
         on_episode, verbose: see `collect`.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 
 from mbrl_agents.data.conditions import conditions_of
 from mbrl_agents.data.episode import Episode
@@ -54,7 +55,7 @@ def run_episode_with_views(
     """Run one episode and record it as the environment shows it and under other observations.
 
     Args:
-        views: other values of the environment's keyword ``obs``; see `has_views`.
+        views: other values of the environment's keyword ``obs``; see `views_of`.
         source, seed, noise, predictor, label: see `run_episode`.
 
     Returns:
@@ -62,11 +63,12 @@ def run_episode_with_views(
         given for the same seed.
 
     Raises:
-        ValueError: see `run_episode`; or there are views and the environment has none.
+        ValueError: see `run_episode`; or the environment has no such view.
     """
     base: Any = env.unwrapped
-    if views and not has_views(type(base)):
-        raise ValueError(f"{type(base).__name__} shows one kind of observation at a time")
+    if unknown := [view for view in views if view not in views_of(type(base))]:
+        known = ", ".join(views_of(type(base))) or "none"
+        raise ValueError(f"{type(base).__name__} has no view {unknown[0]!r} (valid: {known})")
     reset_seed = int(seed.generate_state(1)[0])
     rng = np.random.default_rng(seed.spawn(1)[0])
     acting = None if predictor is None else Acting(predictor, reset_seed, deterministic=False)
@@ -98,12 +100,20 @@ def run_episode_with_views(
     return [first, *others]
 
 
-def has_views(kind: object) -> bool:
-    """Whether environments of a class can show one moment under several values of ``obs``.
+def views_of(kind: object) -> tuple[str, ...]:
+    """The values of ``obs`` under which environments can show one moment; empty for most.
 
-    They have ``observe(obs)`` and ``conditions_as(obs)``, as `envs.libero.env.LiberoEnv` has.
+    Those that can have an attribute ``views`` that lists them, and the methods ``observe(obs)`` and
+    ``conditions_as(obs)``, as `envs.libero.env.LiberoEnv` has.
+
+    Args:
+        kind: the class, or a registered environment's id.
     """
-    return hasattr(kind, "observe") and hasattr(kind, "conditions_as")
+    if isinstance(kind, str):
+        spec = gymnasium.registry.get(kind)
+        point = None if spec is None else spec.entry_point
+        kind = load_env_creator(point) if isinstance(point, str) else point
+    return tuple(getattr(kind, "views", ()))
 
 
 class _Chooser:
@@ -219,4 +229,4 @@ def _as_dict(observation: Any) -> dict[str, np.ndarray]:
     return {"obs": np.array(observation)}
 
 
-__all__ = ["SOURCES", "Source", "has_views", "run_episode", "run_episode_with_views"]
+__all__ = ["SOURCES", "Source", "run_episode", "run_episode_with_views", "views_of"]

@@ -350,7 +350,7 @@ def test_views_are_what_an_environment_of_their_own_would_have_recorded(tmp_path
         np.testing.assert_array_equal(a.actions, shown.actions)
 
 
-def test_an_environment_with_one_view_says_so(tmp_path) -> None:
-    with pytest.raises(ValueError, match="ToyReach shows one kind of observation at a time"):
+def test_an_environment_without_views_says_so(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"ToyReach has no view 'image' \(valid: none\)"):
         collect_to_folder(tmp_path / "a", collection(), views={"image": tmp_path / "b"})
     assert not list(tmp_path.rglob("*.parquet"))
