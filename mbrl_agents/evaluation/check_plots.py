@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +16,8 @@ from mbrl_agents.evaluation.figures import new_figure, save_png
 STEPS, UPDATES = "environment steps", "updates (gradient steps)"
 """What checks are counted in."""
 DPI = 120
+MARKERS, WIDTHS = "osD^v", (4.5, 2.5, 1.2)
+"""Of one row after another: lines that cover each other are all seen."""
 
 CheckCurves = Mapping[str, Sequence[Sequence[CheckPoint]]]
 """By row's name: the checks of each training, one a seed and task."""
@@ -48,13 +51,17 @@ def draw_checks(
         if not several:
             continue
         colour = f"C{number % 10}"
+        marked: dict[str, Any] = {
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 4,
+            "linewidth": WIDTHS[number % len(WIDTHS)],
+        }
         for curve in several:
-            faint = 0.3 if len(several) > 1 else 1.0
+            alone = len(several) == 1
             axes.plot(
-                [p.step for p in curve], [_height(p, success) for p in curve],
-                color=colour, alpha=faint, linewidth=0.8 if len(several) > 1 else 2,
-                marker="." if len(several) == 1 else None,
-                label=name if len(several) == 1 else None,
+                [p.step for p in curve], [_height(p, success) for p in curve], color=colour,
+                label=name if alone else None,
+                **(marked if alone else {"alpha": 0.3, "linewidth": 0.8}),
             )  # fmt: skip
         if len(several) > 1:
             shared = sorted(set.intersection(*({p.step for p in curve} for curve in several)))
@@ -62,9 +69,7 @@ def draw_checks(
                 [_height(p, success) for p in curve if p.step in shared] for curve in several
             ]
             label = f"{name} (mean of {len(several)})"
-            axes.plot(
-                shared, np.mean(heights, 0), color=colour, linewidth=2, marker=".", label=label
-            )
+            axes.plot(shared, np.mean(heights, 0), color=colour, label=label, **marked)
     for (name, height), style in zip((references or {}).items(), ("--", "-."), strict=False):
         axes.axhline(100 * height if success else height, color="0.5", linestyle=style, label=name)
     if target is not None:
