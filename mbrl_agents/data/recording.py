@@ -110,7 +110,8 @@ def views_of(kind: object) -> tuple[str, ...]:
         kind: the class, or a registered environment's id.
     """
     if isinstance(kind, str):
-        spec = gymnasium.registry.get(kind)
+        # "module:Name-v0" is registered as Name-v0 once the module is imported.
+        spec = gymnasium.registry.get(kind.rpartition(":")[2])
         point = None if spec is None else spec.entry_point
         kind = load_env_creator(point) if isinstance(point, str) else point
     return tuple(getattr(kind, "views", ()))
