@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import os
 import sys
-import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +19,29 @@ from typing import Any
 
 import numpy as np
 
-from .suites import libero_package
+_CONFIG_PATH = "LIBERO_CONFIG_PATH"
 
 
 @functools.cache
 def libero_envs() -> Any:
     """LIBERO's environment package, imported quietly.
 
-    LIBERO reads its configuration from ``LIBERO_CONFIG_PATH``.  Ours lives in a temporary folder
-    for the duration of the import only: all it says is where the installed package lies, and
-    LIBERO reads it again only through functions that this project does not call.
+    A user's own LIBERO configuration is left to it.  Where there is none, it is shown ours, which
+    is part of this package: a temporary one would stay behind where a process is killed while it
+    imports.  LIBERO reads it only in functions that this project does not call.
     """
     _quiet_robosuite()
     os.environ.setdefault("MUJOCO_GL", "egl")
-    if "libero.libero" in sys.modules or "LIBERO_CONFIG_PATH" in os.environ:
+    given = os.environ.get(_CONFIG_PATH)
+    own = Path(given or "~/.libero").expanduser()
+    if not (own / "config.yaml").exists():
+        os.environ[_CONFIG_PATH] = str(Path(__file__).parent / "reference")
+    try:
         return importlib.import_module("libero.libero.envs")
-    with tempfile.TemporaryDirectory(prefix="mbrl-libero-") as folder:
-        _write_config(Path(folder))
-        os.environ["LIBERO_CONFIG_PATH"] = folder
-        try:
-            return importlib.import_module("libero.libero.envs")
-        finally:
-            del os.environ["LIBERO_CONFIG_PATH"]
+    finally:
+        os.environ.pop(_CONFIG_PATH, None)
+        if given is not None:
+            os.environ[_CONFIG_PATH] = given
 
 
 def use_assets(folder: Path) -> None:
@@ -64,19 +64,6 @@ def seeded_numpy(seed: int) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(before)
-
-
-def _write_config(folder: Path) -> None:
-    root = libero_package()
-    entries = {
-        "benchmark_root": root,
-        "bddl_files": root / "bddl_files",
-        "init_states": root / "init_files",
-        "datasets": folder,
-        "assets": folder,
-    }
-    text = "".join(f"{key}: {value}\n" for key, value in entries.items())
-    (folder / "config.yaml").write_text(text)
 
 
 def _quiet_robosuite() -> None:
