@@ -65,22 +65,19 @@ def _collect(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     from mbrl_agents.data.dataset import read_episodes
 
     spec = dict(given["spec"])
-    views = {view: _data(folder, key, view) for view in spec.pop("views", ())}
+    # Other jobs' folders, which get the same episodes under another ``obs``.
+    views = {obs: folder / "data" / other for obs, other in spec.pop("views", {}).items()}
     collection = Collection(**{**spec, "noise": noise_config(spec["noise"])})
-    data = _data(folder, key)
-    collect_to_folder(data, collection, views=views, workers=given["workers"])
+    data = folder / "data" / key
+    recorded = collect_to_folder(data, collection, views=views, workers=given["workers"])
     episodes = read_episodes(data)
     return {
+        "recorded": recorded,
         "episodes": len(episodes),
         "steps": sum(len(e) for e in episodes),
         "successes": sum(e.success for e in episodes),
         "summary": f"{sum(e.success for e in episodes)}/{len(episodes)} successful",
     }
-
-
-def _data(folder: Path, key: str, view: str | None = None) -> Path:
-    """Where the episodes of a collection lie, or the same ones under another ``obs``."""
-    return folder / "data" / (key if view is None else f"{key}-{view}")
 
 
 def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +90,7 @@ def _train(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
     # Collections: one, or of a training on several tasks one per task.
     start, steps = spec.get("start"), spec["steps"]
     collections = [need for need in given["needs"] if need != start]
-    data = tuple(str(_data(folder, need, spec.get("view"))) for need in collections)
+    data = tuple(str(folder / "data" / need) for need in collections)
     limit = spec.get("limit")
     if steps == STEPS_OF_DATA and limit is not None:
         steps = sum(map(len, read_run_episodes(data, spec["env_kwargs"], limit)))
@@ -172,7 +169,7 @@ def _imagine(folder: Path, key: str, given: dict[str, Any]) -> dict[str, Any]:
 
     spec, (training, collection) = given["spec"], given["needs"]
     agent: Any = load_run(folder / "models" / training, device=given["device"])
-    data = _data(folder, collection)
+    data = folder / "data" / collection
     episodes = read_run_episodes(str(data), spec["env_kwargs"], None, agent.observation_space)
     with evaluating(agent.algorithm.modules.values()):
         windows = imagine_windows(

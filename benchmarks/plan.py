@@ -24,6 +24,9 @@ from .suite import RESULTS_VERSION, STEPS_OF_DATA, Row, Suite, digest
 # Rough cost of the kinds of job, in seconds: decides only the order, longest chain first.
 _COLLECTING = 60.0
 _IMAGINING = 10.0
+_LOOKING = 1.0
+_HINTS = ("overrides", "views")
+"""Parts of a job's spec that decide nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Job:
         title: for people.
         spec: plain values that decide the result.
         needs: keys of the jobs whose results this one reads.
+        after: keys of jobs that may have done its work before it starts; it can do without.
         cost: rough seconds.
         wide: may use all workers itself, and then runs alone.
     """
@@ -45,14 +49,16 @@ class Job:
     needs: tuple[str, ...] = ()
     cost: float = 0.0
     wide: bool = False
+    after: tuple[str, ...] = ()
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
         # Overrides are how a job is told its settings; the digest of these stands for them, so that
-        # a preset and the same values written out are one job.
+        # a preset and the same values written out are one job.  Views are done for other jobs, and
+        # which of them there are depends on the rows that were asked for.
         decides = {
             "kind": self.kind,
-            "spec": {name: value for name, value in self.spec.items() if name != "overrides"},
+            "spec": {name: value for name, value in self.spec.items() if name not in _HINTS},
             "needs": self.needs,
             "code": [__version__, RESULTS_VERSION],
         }
@@ -87,8 +93,8 @@ class BenchmarkPlan:
         """For every job the rough seconds from its start to the end of what waits for it."""
         followers: dict[str, list[str]] = {key: [] for key in self.jobs}
         for job in self.jobs.values():
-            for need in job.needs:
-                followers[need].append(job.key)
+            for before in (*job.needs, *job.after):
+                followers[before].append(job.key)
         found: dict[str, float] = {}
 
         def chain(key: str) -> float:
@@ -138,7 +144,7 @@ class _Place:
     env: str
     task: int | str | None
     observed: tuple[str, ...] = ()
-    """Values of ``obs`` under which its rows' episodes are recorded at once, images first."""
+    """Values of ``obs`` under which one job records its rows' episodes, that job's own first."""
 
     def env_kwargs(self, row: Row) -> dict[str, Any]:
         kwargs = {**self.suite.env_kwargs, **row.env_kwargs}
@@ -206,8 +212,8 @@ def _settings(row: Row, overrides: tuple[str, ...], unread: Sequence[str] = ()) 
 def _observed_at_once(suite: Suite, env: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The values of ``obs`` by which rows that learn from recorded episodes differ, images first.
 
-    The physics of an episode takes longer than showing it in two ways.  Empty where there is
-    nothing to share: the rows differ in more, or the environment shows one thing at a time.
+    The physics of an episode takes about as long as drawing it.  Empty where there is nothing to
+    share: the rows differ in more, or the environment shows one thing at a time.
     """
     kwargs = [
         {**suite.env_kwargs, **row.env_kwargs}
@@ -218,20 +224,34 @@ def _observed_at_once(suite: Suite, env: str, rows: Sequence[Row]) -> tuple[str,
         return ()
     shown = list(dict.fromkeys(str(own["obs"]) for own in kwargs))
     others = [{name: own[name] for name in own if name != "obs"} for own in kwargs]
-    if (
-        len(shown) < 2
-        or any(own != others[0] for own in others)
-        or not {*shown} <= {*views_of(env)}
-    ):
+    if len(shown) < 2 or any(own != others[0] for own in others):
+        return ()
+    if not set(shown) <= set(views_of(env)):
         return ()
     # What draws images can show all the rest; the other way round it would need a renderer.
     return tuple(sorted(shown, key=lambda obs: obs != "image"))
 
 
 def _collection(place: _Place, row: Row) -> Job:
-    data = place.suite.data
+    """The job that records a row's episodes.
+
+    Where rows see the same episodes in several ways, the first of these jobs fills the folders of
+    the others too, which then find nothing missing; where it failed they record their own.
+    """
     kwargs = place.env_kwargs(row)
-    spec: dict[str, Any] = {
+    job = _collection_in(place, kwargs)
+    if not place.observed or kwargs["obs"] not in place.observed:
+        return job
+    keys = {obs: _collection_in(place, {**kwargs, "obs": obs}).key for obs in place.observed}
+    first = place.observed[0]
+    if kwargs["obs"] != first:
+        return replace(job, after=(keys[first],), cost=_LOOKING)
+    return replace(job, spec={**job.spec, "views": {o: k for o, k in keys.items() if o != first}})
+
+
+def _collection_in(place: _Place, kwargs: dict[str, Any]) -> Job:
+    data = place.suite.data
+    spec = {
         "env_id": place.env,
         "env_kwargs": kwargs,
         "source": data.source,
@@ -240,9 +260,6 @@ def _collection(place: _Place, row: Row) -> Job:
         "seed": data.seed,
         "noise": data.noise,
     }
-    if place.observed:
-        first, *views = place.observed
-        spec |= {"env_kwargs": {**kwargs, "obs": first}, "views": views}
     title = f"collect {data.episodes} {data.source} episodes{place}"
     return Job("collect", title, spec, cost=_COLLECTING, wide=True)
 
@@ -261,10 +278,8 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         places = [replace(place, task=task) for task in tasks]
         place = replace(place, task=None)
     needs: tuple[str, ...] = ()
-    view: str | None = None
     if recipe.demonstrations or row.steps == STEPS_OF_DATA:
         needs = tuple(add(_collection(one, row)) for one in places)
-        view = kwargs["obs"] if kwargs.get("obs") in place.observed[1:] else None
     overrides = list(row.overrides)
     unread: tuple[str, ...] = ()
     if recipe.searches and row.steps == 0:
@@ -281,8 +296,6 @@ def _training(place: _Place, teachers: dict[str, Row], row: Row, seed: int, add:
         "demonstrations": recipe.demonstrations,
         "settings": _settings(row, row.overrides, unread),
     }
-    if view is not None:
-        spec["view"] = view
     if row.check_every:
         test = place.suite.evaluation
         spec["checks"] = [row.check_every, test.check_episodes or test.episodes]

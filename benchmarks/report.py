@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def _data_summary(outcome: Outcome) -> list[dict[str, Any]]:
     for key, job in outcome.plan.jobs.items():
         if job.kind == "collect" and key in outcome.results:
             result = outcome.results[key]
-            if key in held_out:
+            # What another job recorded along with its own is no collection of its own.
+            if key in held_out or (job.after and not result.get("recorded", True)):
                 continue
             kept = {k: result[k] for k in ("episodes", "successes", "steps", "seconds")}
             where = {"env": job.spec["env_id"], "task": job.spec["env_kwargs"].get("task")}
@@ -186,7 +188,7 @@ def _imagination(cells: list[Cell], outcome: Outcome) -> dict[str, Any] | None:
 def _checks(cells: list[Cell], outcome: Outcome, target: float | None) -> dict[str, Any]:
     """What was found during training, by seed, and whether it held."""
     found: dict[str, Any] = {}
-    for cell in cells:
+    for cell in _once(cells):
         points = checks_of(cell, outcome)
         entry: dict[str, Any] = {"points": [[point.step, round(point.mean, 2)] for point in points]}
         if any(point.success_rate is not None for point in points):
@@ -194,7 +196,8 @@ def _checks(cells: list[Cell], outcome: Outcome, target: float | None) -> dict[s
         if target is not None:
             entry["held_at"] = held_at(points, target)
             entry["held_at_the_end"] = held_at_the_end(points, target)
-        name = str(cell.seed) if cell.task is None else f"{cell.seed}, task {cell.task}"
+        alone = cell.task is not None and not cell.row.multitask
+        name = f"{cell.seed}, task {cell.task}" if alone else str(cell.seed)
         found[name] = entry
     return found
 
@@ -238,9 +241,9 @@ def _cells(outcome: Outcome, env: str, row: Row) -> list[Cell]:
     return [cell for cell in outcome.plan.cells if (cell.env, cell.row) == (env, row)]
 
 
-def _trainings(outcome: Outcome, env: str, row: Row) -> list[Cell]:
-    """A cell of each training: one of several tasks has a cell for each and is one curve."""
-    return list({cell.training: cell for cell in _cells(outcome, env, row)}.values())
+def _once(cells: Sequence[Cell]) -> list[Cell]:
+    """A cell of each training: one of several tasks has a cell for each of them."""
+    return list({cell.training: cell for cell in reversed(cells)}.values())[::-1]
 
 
 def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path) -> None:
@@ -251,14 +254,16 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
             continue
         names = {entry["method"] for entry in found}
         curves = {
-            row.name: [curve_of(folder, cell) for cell in _trainings(outcome, env, row)]
+            row.name: [curve_of(folder, cell) for cell in _once(_cells(outcome, env, row))]
             for row in suite.rows(env)
             if row.name in names
         }
         checks: dict[str, dict[str, list[list[CheckPoint]]]] = {STEPS: {}, UPDATES: {}}
         for row in suite.rows(env):
             if row.name in names and row.checked:
-                curves_of_row = [checks_of(cell, outcome) for cell in _trainings(outcome, env, row)]
+                curves_of_row = [
+                    checks_of(cell, outcome) for cell in _once(_cells(outcome, env, row))
+                ]
                 checks[STEPS if row.steps else UPDATES][row.name] = curves_of_row
         write_plots(
             found,
@@ -274,7 +279,7 @@ def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path
         searches = {
             row.name: [
                 generations_of(folder / "models" / cell.training)
-                for cell in _trainings(outcome, env, row)
+                for cell in _once(_cells(outcome, env, row))
                 if cell.training is not None
             ]
             for row in suite.rows(env)

@@ -140,7 +140,7 @@ class _Scheduler:
         """Start the most urgent job that can run now; False where there is none."""
         if self._alone & self._running.keys():
             return False
-        ready = [job for job in waiting if all(need in self._results for need in job.needs)]
+        ready = [job for job in waiting if self._ready(job)]
         if not ready or len(self._running) >= self._engine.workers:
             return False
         # It has all processors where nothing runs and no other could: where something does, one
@@ -151,6 +151,10 @@ class _Scheduler:
         waiting.remove(job)
         self._start(job, wide=job.wide and not self._running and not others)
         return True
+
+    def _ready(self, job: Job) -> bool:
+        over = self._results.keys() | self._failures.keys()
+        return self._results.keys() >= {*job.needs} and over >= {*job.after}
 
     def _start(self, job: Job, wide: bool) -> None:
         write_json(

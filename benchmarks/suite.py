@@ -21,7 +21,7 @@ STEPS_OF_DATA = "data"
 SOURCES = ("expert", "noisy_expert", "random")
 INITS = ("benchmark", "random")
 
-RESULTS_VERSION = 8
+RESULTS_VERSION = 9
 """Raised with every change after which a job of the same settings gives another result."""
 
 

@@ -26,15 +26,16 @@ _CONFIG_PATH = "LIBERO_CONFIG_PATH"
 def libero_envs() -> Any:
     """LIBERO's environment package, imported quietly.
 
-    A user's own LIBERO configuration is left to it.  Where there is none, it is shown ours, which
-    is part of this package: a temporary one would stay behind where a process is killed while it
-    imports.  LIBERO reads it only in functions that this project does not call.
+    A user's own LIBERO configuration stays in force.  Where there is none, LIBERO is shown ours,
+    which is part of this package: a temporary one would stay behind where a process is killed
+    while it imports.  LIBERO reads it only in functions that this project does not call.
     """
     _quiet_robosuite()
     os.environ.setdefault("MUJOCO_GL", "egl")
     given = os.environ.get(_CONFIG_PATH)
-    own = Path(given or "~/.libero").expanduser()
-    if not (own / "config.yaml").exists():
+    # As LIBERO looks for it, which expands no "~" in the variable.
+    own = os.path.expanduser("~/.libero") if given is None else given
+    if not own or not Path(own, "config.yaml").exists():
         os.environ[_CONFIG_PATH] = str(Path(__file__).parent / "reference")
     try:
         return importlib.import_module("libero.libero.envs")

@@ -113,26 +113,28 @@ def collect(
             label=label,
             agent=weights,
         )
-    before = count_episodes(folder)
+    places = {str(folder): count_episodes(folder)}
+    places |= {str(place): count_episodes(place) for place in views.values()}
     total = episodes * len(tasks or [None])
     outcomes: list[bool] = []
 
     def kept() -> str:
-        count = count_episodes(folder)
-        return f"{count} episodes are kept in {folder}; the same command collects what is missing"
+        counts = " and ".join(f"{count_episodes(place)} in {place}" for place in places)
+        first, _, others = counts.partition(" ")
+        return f"{first} episodes are kept {others}; the same command collects what is missing"
 
     with (
         console.interruptible(kept),
         console.failures(),
         console.progress("collecting", total) as update,
     ):
-        update(0, completed=min(before, total))
+        update(0, completed=min(total, *places.values()))
 
         def finished(episode: Any) -> None:
             outcomes.append(episode.success)
             update(text=f"success {sum(outcomes)}/{len(outcomes)}")
 
-        added = collecting.collect_to_folder(
+        collecting.collect_to_folder(
             folder,
             collection,
             views=views,
@@ -147,20 +149,25 @@ def collect(
         groups[str(info.get("task_name", env))].append(info)
     summary: dict[str, Any] = {
         "folder": str(folder),
-        "added": added,
+        "added": count_episodes(folder) - places[str(folder)],
         "added_successes": sum(outcomes),
         "episodes": sum(len(g) for g in groups.values()),
         "per_task": {name: len(group) for name, group in groups.items()},
     }
     if views:
-        summary["also"] = {view: str(place) for view, place in views.items()}
+        summary["also"] = {
+            view: {"folder": str(place), "added": count_episodes(place) - places[str(place)]}
+            for view, place in views.items()
+        }
     if as_json:
         console.show_json(summary)
         return
     typer.echo(console.table(["task", "episodes"], summary["per_task"].items()))
+    added = summary["added"]
     typer.echo(f"{added} added ({sum(outcomes)} successful), {summary['episodes']} in {folder}")
-    for view, place in views.items():
-        typer.echo(f"{count_episodes(place)} as {view} in {place}")
+    for view, found in summary.get("also", {}).items():
+        count = count_episodes(found["folder"])
+        typer.echo(f"{found['added']} added as {view}, {count} in {found['folder']}")
 
 
 def _views(

@@ -149,8 +149,9 @@ def collect_to_folder(
 
     Args:
         views: by other values of the environment's keyword ``obs``, folders that get the same
-            episodes as an environment with that keyword would have recorded them; for
-            environments that can show them at once (`mbrl_agents.data.recording.views_of`).
+            episodes as an environment with that keyword would have recorded them, but that the
+            agent of source "agent" acts by the first; for environments that can show them at
+            once (`mbrl_agents.data.recording.views_of`).
         workers, engine: see `mbrl_agents.data.parallel.ordered_map`; the episodes are the same.
         on_episode, verbose: see `collect`.
 

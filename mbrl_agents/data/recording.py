@@ -103,8 +103,8 @@ def run_episode_with_views(
 def views_of(kind: object) -> tuple[str, ...]:
     """The values of ``obs`` under which environments can show one moment; empty for most.
 
-    Those that can have an attribute ``views`` that lists them, and the methods ``observe(obs)`` and
-    ``conditions_as(obs)``, as `envs.libero.env.LiberoEnv` has.
+    Classes of those that can have an attribute ``views``, a tuple of them, and the methods
+    ``observe(obs)`` and ``conditions_as(obs)``, as `envs.libero.env.LiberoEnv` has.
 
     Args:
         kind: the class, or a registered environment's id.
@@ -114,7 +114,9 @@ def views_of(kind: object) -> tuple[str, ...]:
         spec = gymnasium.registry.get(kind.rpartition(":")[2])
         point = None if spec is None else spec.entry_point
         kind = load_env_creator(point) if isinstance(point, str) else point
-    return tuple(getattr(kind, "views", ()))
+    views = getattr(kind, "views", ())
+    # Somebody else may mean something else by the name.
+    return views if isinstance(views, tuple) else ()
 
 
 class _Chooser:

@@ -16,8 +16,7 @@ from mbrl_agents.evaluation.figures import new_figure, save_png
 STEPS, UPDATES = "environment steps", "updates (gradient steps)"
 """What checks are counted in."""
 DPI = 120
-MARKERS, WIDTHS = "osD^v", (4.5, 2.5, 1.2)
-"""Of one row after another: lines that cover each other are all seen."""
+MARKERS = "osD^v"
 
 CheckCurves = Mapping[str, Sequence[Sequence[CheckPoint]]]
 """By row's name: the checks of each training, one a seed and task."""
@@ -51,10 +50,11 @@ def draw_checks(
         if not several:
             continue
         colour = f"C{number % 10}"
+        width = 1.5 + 1.2 * min(3, len(drawn) - 1 - number)
         marked: dict[str, Any] = {
             "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 4,
-            "linewidth": WIDTHS[number % len(WIDTHS)],
+            "markersize": width + 2.5,
+            "linewidth": width,
         }
         for curve in several:
             alone = len(several) == 1

@@ -129,6 +129,7 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
         axis.plot(steps, truth, label="recorded", color="black")
         axis.plot(steps, guess, label="imagined", color="tab:red")
         axis.set_title(name, fontsize=9)
+        axis.tick_params(labelsize=8)
         axis.set_xlabel("imagined control steps", fontsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylabel(_UNITS.get(name, "as the environment observes it"), fontsize=8)
@@ -140,8 +141,8 @@ def write_curves(path: Path, windows: Windows, row: int) -> None:
 
 
 def _place(figure: Figure, lines: int, width: int) -> None:
-    """Margins in inches, as wide as labels get: measuring the labels takes as long as drawing."""
-    (left, right), (bottom, top) = (0.85, 0.1), (0.5, 0.3)
+    """Margins in inches that labels have room in: measuring them takes as long as drawing."""
+    (left, right), (bottom, top) = (0.95, 0.1), (0.5, 0.3)
     x, y = PANEL[0] * width, PANEL[1] * lines
     figure.subplots_adjust(
         left=left / x,

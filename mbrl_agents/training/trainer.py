@@ -249,6 +249,12 @@ class Trainer:
         """
         tensors, meta = load_tensors(file)
         check_identity(file, meta, identity)
+        if list(meta["phases"]) != list(self.phases):
+            # The phase it stopped in is written as a number.
+            raise ValueError(
+                f"{file} was written by a version with the phases {', '.join(meta['phases'])}, not "
+                f"{', '.join(self.phases)}; take another folder or remove the file"
+            )
         for name, module in self.algorithm.modules.items():
             module.load_state_dict(under(tensors, f"modules/{name}/"))
         self.stage, self.phase, self.done = meta["stage"], meta["phase"], meta["done"]

@@ -141,7 +141,7 @@ def test_an_actor_imagines_more_reward_after_training_than_before():
         env.observation_space, env.action_space, recorded=toy_grasp.demonstrations(6)
     )
     model, prior = agent.algorithm.world_model, agent.algorithm.prior
-    fit_model, fit_prior, _ = agent.algorithm.phases
+    fit_model, _, fit_prior = agent.algorithm.phases
     take(fit_model, buffer, 150)
     starts = tree_map(lambda x: x[::4], encode_states(model, buffer.recorded))
 

@@ -16,8 +16,9 @@ from mbrl_agents.benchmarks.runner import _Scheduler
 class Engine:
     """Ends every job after a few looks at it, and notes what ran beside it."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, failing: str = "") -> None:
         self.workers = self.width = workers
+        self.failing = failing
         self.running: list[str] = []
         self.seen: list[tuple[str, bool, tuple[str, ...]]] = []
 
@@ -39,6 +40,8 @@ class Run:
         if self.looks < 3:
             return None
         self.engine.running.remove(self.key)
+        if self.key == self.engine.failing:
+            return 1
         write_json(self.folder / "jobs" / f"{self.key}.json", {})
         return 0
 
@@ -101,3 +104,29 @@ def test_the_longest_training_does_not_wait_for_other_collections(
         ("collect 2", False)
     ]
     assert all(beside for key, _, beside in seen if "collect 2" in titles[key])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_job_that_another_may_have_done_waits_for_it_and_outlives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr("mbrl_agents.benchmarks.runner._POLL_SECONDS", 0.0)
+    images = Job("collect", "images", {"n": 0}, cost=60.0)
+    poses = Job("collect", "poses", {"n": 1}, cost=1.0, after=(images.key,))
+    jobs = [
+        images,
+        poses,
+        Job("train", "on images", {"n": 0}, (images.key,), 300.0),
+        Job("train", "on poses", {"n": 1}, (poses.key,), 100.0),
+    ]
+    for name in ("jobs", "logs"):
+        (tmp_path / name).mkdir()
+    engine = Engine(2, failing=images.key if fails else "")
+    plan = BenchmarkPlan({job.key: job for job in jobs}, ())
+    outcome = _Scheduler(plan, tmp_path, engine, "cpu", lambda event: None).run()
+    titles = {job.key: job.title for job in jobs}
+    assert titles[engine.seen[0][0]] == "images"
+    assert len(engine.seen[0][2]) == 0
+    assert all(images.key not in beside for _, _, beside in engine.seen)
+    done = {titles[key] for key in outcome.results}
+    assert done == ({"poses", "on poses"} if fails else set(titles.values()))

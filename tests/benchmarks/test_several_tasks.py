@@ -108,17 +108,22 @@ def test_one_model_of_all_tasks_beside_specialists(
         "method": "sb3-sac",
         "steps": "data",
         "multitask": True,
+        "check_every": 10,
         "overrides": ["baseline.learning_starts=1000"],
     }
     suite = suite_from_dict({**SUITE, "methods": ["expert", EACH, ALL, sac]})
     outcome = run_suite(suite, tmp_path, workers=2)
     drawn: list[Any] = []
-    monkeypatch.setattr(report, "write_plots", lambda *given, **_: drawn.append(given))
+    monkeypatch.setattr(
+        report, "write_plots", lambda *given, checks, **_: drawn.append((*given, checks))
+    )
     summary = write_report(suite, outcome, tmp_path)
-    ((_, curves, _),) = drawn
+    ((_, curves, _, checks),) = drawn
     # One curve of each training, not one of each task that it learned.
     assert [len(curves[name]) for name in ("simple-policy", "sb3-sac (all tasks)")] == [2, 1]
+    assert [len(several) for several in checks["environment steps"].values()] == [1]
     rows = {row["method"]: row for row in summary["methods"]}
+    assert list(rows["sb3-sac (all tasks)"]["checks"]) == ["0"]
     assert {name: row["status"] for name, row in rows.items()} == {
         "expert": "ok",
         "simple-policy": "ok",

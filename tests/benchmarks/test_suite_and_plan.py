@@ -12,7 +12,7 @@ import yaml
 from mbrl_agents import config
 from mbrl_agents.benchmarks import plan as planning
 from mbrl_agents.benchmarks import table
-from mbrl_agents.benchmarks.plan import BenchmarkPlan, make_plan
+from mbrl_agents.benchmarks.plan import BenchmarkPlan, Job, make_plan
 from mbrl_agents.benchmarks.suite_files import SUITES_FOLDER, load_suite, suite_from_dict
 
 BASE: dict[str, Any] = {
@@ -195,32 +195,37 @@ LIBERO: dict[str, Any] = {
 def test_episodes_that_rows_see_in_two_ways_are_recorded_once() -> None:
     plan = make_plan(suite_from_dict(LIBERO))
     collections = [job for job in plan.jobs.values() if job.kind == "collect"]
-    assert [(job.spec["env_kwargs"]["obs"], job.spec["views"]) for job in collections] == [
-        ("image", ["pose"]),
-        ("image", ["pose"]),
-    ]
-    trainings = {job.spec["method"]: job for job in plan.jobs.values() if job.kind == "train"}
-    keys = tuple(job.key for job in collections)
-    assert all(job.needs == keys for job in trainings.values())
-    assert trainings["simple-policy"].spec["view"] == "pose"
-    assert "view" not in trainings["dreamer-policy"].spec
+    by_obs: dict[str, list[Job]] = {"image": [], "pose": []}
+    for job in collections:
+        by_obs[job.spec["env_kwargs"]["obs"]].append(job)
+    assert len(collections) == 4
+    for images, poses in zip(by_obs["image"], by_obs["pose"], strict=True):
+        assert images.spec["views"] == {"pose": poses.key}
+        assert poses.after == (images.key,)
+        assert not poses.needs  # where images cannot be drawn, poses can be recorded all the same
+        assert "views" not in poses.spec
+    # What of a row is done before is found again beside any other rows.
+    for method in LIBERO["methods"]:
+        alone = make_plan(suite_from_dict({**LIBERO, "methods": [method]}))
+        assert alone.jobs.keys() < plan.jobs.keys()
+        assert not any("views" in job.spec or job.after for job in alone.jobs.values())
 
 
 @pytest.mark.parametrize(
-    ("change", "collections"),
+    "change",
     [
-        ({"methods": ["simple-policy"]}, 2),
-        ({"env": "mbrl/Reach-v0", "tasks": None, "multitask": False, "env_kwargs": {}}, 2),
+        # It shows one thing at a time.
+        {"env": "mbrl/Reach-v0", "tasks": None, "multitask": False, "env_kwargs": {"obs": "pose"}},
         # Other physics too: other episodes.
-        ({"methods": [*LIBERO["methods"][:1], {"method": "dreamer-policy", "env_kwargs":
-            {"obs": "image", "disturbance": "physics"}}]}, 4),
+        {"methods": [*LIBERO["methods"][:1], {"method": "dreamer-policy", "env_kwargs":
+            {"obs": "image", "disturbance": "physics"}}]},
     ],
 )  # fmt: skip
-def test_other_episodes_are_recorded_apart(change: dict[str, Any], collections: int) -> None:
+def test_other_episodes_are_recorded_apart(change: dict[str, Any]) -> None:
     plan = make_plan(suite_from_dict({**LIBERO, **change}))
-    found = [job for job in plan.jobs.values() if job.kind == "collect"]
-    assert len(found) == collections
-    assert not any("views" in job.spec for job in found)
+    collections = [job for job in plan.jobs.values() if job.kind == "collect"]
+    assert len({job.spec["env_kwargs"]["obs"] for job in collections}) == 2
+    assert not any("views" in job.spec or job.after for job in collections)
 
 
 def test_a_row_that_is_checked_is_trained_with_checks_of_its_own_acting() -> None:

@@ -25,13 +25,17 @@ def test_both_folders_name_the_environment_that_shows_them(tmp_path: Path) -> No
     result = collect(images, *LIBERO, *short, "--also", f"pose={poses}", "--json")
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
-    assert (summary["added"], summary["also"]) == (1, {"pose": str(poses)})
+    assert summary["added"] == 1
+    assert summary["also"] == {"pose": {"folder": str(poses), "added": 1}}
     for folder, obs in ((images, "image"), (poses, "pose")):
         env, keywords = env_of_data(folder)
         assert env == "mbrl/LiberoSpatial-v0"
         assert keywords["obs"] == obs
-    # A view recorded later is completed by the same command, without a word twice.
-    assert "0 added" in collect(images, *LIBERO, *short, "--also", f"pose={poses}").stdout
+    # A view that is asked for later gets what is there, which is not added twice.
+    robot = tmp_path / "robot"
+    told = collect(images, *LIBERO, *short, "--also", f"robot_pose={robot}").stdout
+    assert f"0 added (0 successful), 1 in {images}\n" in told
+    assert f"1 added as robot_pose, 1 in {robot}\n" in told
 
 
 @pytest.mark.parametrize(

@@ -337,10 +337,14 @@ def test_views_are_what_an_environment_of_their_own_would_have_recorded(tmp_path
     # A kill may leave a view behind: what it lacks is recorded, and nothing twice.
     assert collect_to_folder(images, replace(LIBERO, episodes=1)) == 1
     assert collect_to_folder(images, LIBERO, views={"pose": poses}) == 2
-    assert collect_to_folder(images, LIBERO, views={"pose": poses}) == 0
     assert [e.info["number"] for e in read_episodes(images)] == [0, 1]
-
     collect_to_folder(alone, LIBERO.seen_as("pose"))
+    # Or ahead.
+    ahead = tmp_path / "ahead"
+    assert collect_to_folder(ahead, LIBERO, views={"pose": alone}, workers=2) == 2
+    assert collect_to_folder(ahead, LIBERO, views={"pose": alone}) == 0
+    assert_same(read_episodes(ahead), read_episodes(images))
+
     own, separate = read_episodes(poses), read_episodes(alone)
     assert_same(own, separate)
     for a, b, shown in zip(own, separate, read_episodes(images), strict=True):

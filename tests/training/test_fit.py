@@ -118,6 +118,9 @@ def test_an_interrupted_fit_resumes_exactly(tmp_path, method, stop):
     other = Fit(method).trainer
     with pytest.raises(ValueError, match="belongs to another training"):
         other.restore(file, "another fit")
+    other.phases = dict(reversed(other.phases.items()))
+    with pytest.raises(ValueError, match="with the phases world_model, optimism, policy, not"):
+        other.restore(file, "this fit")
 
 
 class Scalar(nn.Module):
