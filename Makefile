@@ -16,8 +16,7 @@ READY := $(VENV)/.ready
 # a tree of links that has that shape.
 TREE := build/tree
 SOURCES := mbrl_agents envs benchmarks examples scripts tests docs setup.py
-# One more than the two processors this is meant for: some tests wait for processes of their own.
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 BENCH_OPTIONS ?=
 
 .PHONY: help setup bench speed test test-cluster examples lint docs format clean

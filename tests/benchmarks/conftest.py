@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ class InThisProcess:
     workers = width = 1
 
     def start(self, folder: Path, key: str, log: Path, *, wide: bool) -> Any:
-        code = job.main([str(folder), key])
+        try:
+            code = job.main([str(folder), key])
+        except Exception:
+            # As a process of its own would: its standard error is the log.
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+            code = 1
         return type("Done", (), {"poll": lambda self: code})()
 
     def stop(self, running: Any) -> None:

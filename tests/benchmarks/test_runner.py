@@ -151,6 +151,7 @@ def _check_tensorboard(folder: Path) -> None:
     assert "eval/success_rate" not in trained
 
 
+@pytest.mark.usefixtures("jobs_here")
 def test_a_failing_row_costs_no_other(tmp_path: Path) -> None:
     # Without a demonstrator neither the expert nor the data work; random does.
     rows = ["random", "expert", "simple-policy"]
@@ -237,6 +238,7 @@ def test_notes_say_what_a_row_was_given() -> None:
     assert any("demonstrations" in note for note in notes)
 
 
+@pytest.mark.usefixtures("jobs_here")
 def test_fresh_forgets(tmp_path: Path) -> None:
     suite = toy(["random"])
     run(suite, tmp_path)
