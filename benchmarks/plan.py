@@ -240,7 +240,7 @@ def _collection(place: _Place, row: Row) -> Job:
     """
     kwargs = place.env_kwargs(row)
     job = _collection_in(place, kwargs)
-    if not place.observed or kwargs["obs"] not in place.observed:
+    if not place.observed:
         return job
     keys = {obs: _collection_in(place, {**kwargs, "obs": obs}).key for obs in place.observed}
     first = place.observed[0]

@@ -243,7 +243,7 @@ def _cells(outcome: Outcome, env: str, row: Row) -> list[Cell]:
 
 def _once(cells: Sequence[Cell]) -> list[Cell]:
     """A cell of each training: one of several tasks has a cell for each of them."""
-    return list({cell.training: cell for cell in reversed(cells)}.values())[::-1]
+    return list({cell.training: cell for cell in cells}.values())
 
 
 def _plots(suite: Suite, outcome: Outcome, summary: dict[str, Any], folder: Path) -> None:
